@@ -1,0 +1,1 @@
+"""Businesses, the people and keys that act for them, and the walls between them."""

@@ -1,0 +1,147 @@
+"""Who answers: the AI, or people while they sit in the conversation or have taken it over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from chats import events
+from chats.choices import HandoffReason, Mode, Role, Status
+from chats.models import AgentSeat, ChatLog, Conversation
+from miners.models import Job
+from miners.services import cancel_job
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+SEAT_FRESH = timedelta(seconds=90)
+SEAT_RENEW_S = 30
+
+
+def is_human(conversation: Conversation, now: datetime) -> bool:
+    """Whether people answer now; a conversation whose agents' sockets all vanished goes back to the AI."""
+    if conversation.mode != Mode.HUMAN:
+        return False
+    if conversation.assignee_id is not None or _has_fresh_seat(conversation, now):
+        return True
+    return not _give_back(conversation)
+
+
+def request(conversation: Conversation, *, reason: str, now: datetime) -> Conversation:
+    """Asks for a human; asking again changes nothing."""
+    if conversation.status != Status.WAITING and conversation.mode != Mode.HUMAN:
+        conversation.status = Status.WAITING
+        conversation.handoff_reason = HandoffReason.VISITOR
+        conversation.handoff_requested_at = now
+        conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at"])
+        _note(conversation, reason or "The visitor asked for a human.", now)
+    return conversation
+
+
+def take_over(conversation: Conversation, *, agent: User, now: datetime) -> Conversation:
+    """An agent answers from now on, until `hand_back`; what the AI is writing is stopped."""
+    _stop_writing(conversation, now)
+    conversation.assignee = agent
+    conversation.save(update_fields=["assignee"])
+    return _turn_human(conversation)
+
+
+def hand_back(conversation: Conversation, *, now: datetime) -> Conversation:
+    """The AI answers again."""
+    conversation.assignee = None
+    conversation.save(update_fields=["assignee"])
+    conversation.seats.all().delete()
+    _turn_ai(conversation)
+    return conversation
+
+
+def take_seat(conversation: Conversation, *, socket_id: UUID, name: str, now: datetime) -> AgentSeat:
+    """An agent's socket joined; the caller may not hold the conversation's row yet."""
+    _stop_writing(conversation, now)
+    seat = AgentSeat.objects.create(
+        business_id=conversation.business_id,
+        conversation=conversation,
+        socket_id=socket_id,
+        name=name[:150],
+        seen_at=now,
+    )
+    _turn_human(conversation)
+    return seat
+
+
+def renew_seat(*, socket_id: UUID, now: datetime) -> bool:
+    """Whether the seat is still there; one that was away too long is gone, and the socket has to join again."""
+    return bool(AgentSeat.objects.filter(socket_id=socket_id).update(seen_at=now))
+
+
+def leave_seat(conversation: Conversation, *, socket_id: UUID, now: datetime) -> None:
+    """An agent's socket left; after the last one the AI answers. The caller holds the conversation's row lock."""
+    conversation.seats.filter(socket_id=socket_id).delete()
+    if conversation.mode == Mode.HUMAN and conversation.assignee_id is None and not _has_fresh_seat(conversation, now):
+        _give_back(conversation)
+
+
+def say(conversation: Conversation, *, message: str, name: str, author: User | None, now: datetime) -> ChatLog:
+    """An agent's words to the visitor."""
+    log: ChatLog = ChatLog.objects.create(
+        business_id=conversation.business_id,
+        conversation=conversation,
+        role=Role.AGENT,
+        message=message,
+        author=author,
+        author_name=name[:150],
+        timestamp=now,
+    )
+    conversation.touch(message, now)
+    conversation.save(update_fields=["snippet", "last_message_at"])
+    events.announce_message(conversation, log)
+    return log
+
+
+def _has_fresh_seat(conversation: Conversation, now: datetime) -> bool:
+    return bool(conversation.seats.fresh(now - SEAT_FRESH).exists())
+
+
+def _turn_human(conversation: Conversation) -> Conversation:
+    if conversation.mode == Mode.HUMAN:
+        return conversation
+    conversation.mode = Mode.HUMAN
+    conversation.status = Status.OPEN
+    conversation.handoff_reason = conversation.handoff_reason or HandoffReason.AGENT
+    conversation.save(update_fields=["mode", "status", "handoff_reason"])
+    events.announce_mode(conversation)
+    return conversation
+
+
+def _stop_writing(conversation: Conversation, now: datetime) -> None:
+    """Comes before anything that locks the conversation's row: a job that ends locks the job first too."""
+    jobs = Job.objects.filter(business_id=conversation.business_id, topic=conversation.topic)
+    for job in jobs.filter(pk=conversation.last_job_id).live():
+        cancel_job(job=job, now=now)
+
+
+def _give_back(conversation: Conversation) -> bool:
+    conversation.seats.all().delete()
+    _turn_ai(conversation)
+    return True
+
+
+def _turn_ai(conversation: Conversation) -> None:
+    if conversation.mode == Mode.AI:
+        return
+    conversation.mode = Mode.AI
+    conversation.handoff_reason = ""
+    conversation.handoff_requested_at = None
+    conversation.save(update_fields=["mode", "handoff_reason", "handoff_requested_at"])
+    events.announce_mode(conversation)
+
+
+def _note(conversation: Conversation, words: str, now: datetime) -> None:
+    ChatLog.objects.create(
+        business_id=conversation.business_id,
+        conversation=conversation,
+        role=Role.SYSTEM,
+        message=words,
+        timestamp=now,
+    )

@@ -1,0 +1,124 @@
+"""Which rows of the chats tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+from django.db import connection, models
+from django.db.models import Q
+
+from accounts.tenancy import TenantQuerySet
+from chats.choices import Role
+
+if TYPE_CHECKING:
+    pass
+
+TOPIC_NAME = "conversation"
+CLAIM_SQL = """
+INSERT INTO chats_idempotencyrecord (business_id, principal, key, request_hash, status, response, created_at)
+VALUES (%s, %s, %s, %s, 0, '{}', %s)
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+
+class BotQuerySet(TenantQuerySet):
+    """Bots."""
+
+    def active(self) -> Self:
+        return self.filter(is_active=True)
+
+    def reached_by(self, key_id: int | None) -> Self:
+        """The bots that a widget's key may talk to: the ones that name it first, then those that name no key."""
+        return self.filter(Q(widget_key=key_id) | Q(widget_key=None)).order_by(
+            models.F("widget_key").asc(nulls_last=True), "-is_default", "id"
+        )
+
+    def default_first(self) -> Self:
+        return self.order_by("-is_default", "id")
+
+
+class ConversationQuerySet(TenantQuerySet):
+    """Conversations."""
+
+    def known_as(self, identifier: str) -> Self:
+        """By our id, or by the one that the business's own dashboard gave."""
+        try:
+            return self.filter(Q(public_id=UUID(identifier)) | Q(external_id=identifier))
+        except ValueError:
+            return self.filter(external_id=identifier)
+
+    def on_topic(self, topic: str) -> Self:
+        """The conversation whose events go to this topic."""
+        name, _, public_id = topic.partition(":")
+        try:
+            return self.filter(public_id=UUID(public_id)) if name == TOPIC_NAME else self.none()
+        except ValueError:
+            return self.none()
+
+    def silent_since(self, moment: datetime) -> Self:
+        return self.filter(last_message_at__lt=moment)
+
+
+class ChatLogQuerySet(TenantQuerySet):
+    """Chat logs."""
+
+    def latest(self, limit: int) -> Self:  # type: ignore[override]
+        """The newest rows, newest first."""
+        return self.order_by("-id")[:limit]
+
+    def answers(self) -> Self:
+        return self.filter(role=Role.ASSISTANT)
+
+    def questions(self) -> Self:
+        return self.filter(role=Role.USER)
+
+    def after(self, log_id: int) -> Self:
+        return self.filter(pk__gt=log_id)
+
+
+class AgentSeatQuerySet(TenantQuerySet):
+    """Seats of agents."""
+
+    def fresh(self, since: datetime) -> Self:
+        return self.filter(seen_at__gte=since)
+
+
+class IdempotencyQuerySet(TenantQuerySet):
+    """Remembered replies."""
+
+    def older_than(self, moment: datetime) -> Self:
+        return self.filter(created_at__lt=moment)
+
+    def claim(self, *, business_id: int, principal: str, key: str, request_hash: str, now: datetime) -> int | None:
+        """The id of a new record, or None when the key is taken.
+
+        While another transaction is writing the same key this waits for its end, so that of concurrent duplicates
+        one goes on and the rest find its reply.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(CLAIM_SQL, [business_id, principal, key, request_hash, now])
+            row = cursor.fetchone()
+        return None if row is None else int(row[0])
+
+
+class BotManager(models.Manager.from_queryset(BotQuerySet)):  # type: ignore[misc]
+    """The manager of bots."""
+
+
+class ConversationManager(models.Manager.from_queryset(ConversationQuerySet)):  # type: ignore[misc]
+    """The manager of conversations."""
+
+
+class ChatLogManager(models.Manager.from_queryset(ChatLogQuerySet)):  # type: ignore[misc]
+    """The manager of chat logs."""
+
+
+class AgentSeatManager(models.Manager.from_queryset(AgentSeatQuerySet)):  # type: ignore[misc]
+    """The manager of agents' seats."""
+
+
+class IdempotencyManager(models.Manager.from_queryset(IdempotencyQuerySet)):  # type: ignore[misc]
+    """The manager of remembered replies."""

@@ -1,0 +1,76 @@
+"""What chats does when the network ends a job: in the same transaction, so that both are there or neither."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from chats.choices import HandoffReason, Role, Status
+from chats.models import ChatLog, Conversation
+from miners.choices import JobKind, JobState
+from miners.models import Job
+from miners.signals import job_finished
+
+FAILURE_NOTE: Final = "No answer could be produced; the visitor was offered a human."
+CANCELLED_NOTE: Final = "The answer was cancelled."
+
+
+def connect() -> None:
+    job_finished.connect(on_job_finished, dispatch_uid="chats.on_job_finished")
+
+
+def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> None:
+    """Keeps the answer, once per job whatever happens, or a note that there is none: never words that nobody wrote."""
+    if job.kind != JobKind.CHAT or job.business_id is None:
+        return
+    conversation = Conversation.objects.for_business(job.business_id).on_topic(job.topic).first()
+    if conversation is None:
+        return
+    if job.state == JobState.COMPLETED:
+        _keep_answer(conversation, job, now)
+    else:
+        _keep_note(conversation, job, now)
+
+
+def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
+    _keep(_answer(conversation, job, now))
+    conversation.touch(job.output or conversation.snippet, now)
+    conversation.save(update_fields=["snippet", "last_message_at"])
+
+
+def _answer(conversation: Conversation, job: Job, now: datetime) -> ChatLog:
+    return ChatLog(
+        business_id=job.business_id,
+        conversation=conversation,
+        role=Role.ASSISTANT,
+        message=job.output,
+        timestamp=now,
+        job=job,
+        prompt_tokens=job.prompt_tokens,
+        tokens_generated=job.tokens_generated,
+        latency_ms=max(0, int((now - job.created_at).total_seconds() * 1000)),
+        tool_calls=job.tool_calls or [],
+    )
+
+
+def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
+    was_cancelled = job.state == JobState.CANCELLED
+    words = CANCELLED_NOTE if was_cancelled else FAILURE_NOTE
+    _keep(
+        ChatLog(
+            business_id=job.business_id,
+            conversation=conversation,
+            role=Role.SYSTEM,
+            message=words,
+            timestamp=now,
+            job=job,
+        )
+    )
+    if not was_cancelled and conversation.status == Status.OPEN:
+        conversation.handoff_reason = HandoffReason.FAILURE
+        conversation.save(update_fields=["handoff_reason"])
+
+
+def _keep(log: ChatLog) -> None:
+    """The database lets in one per job and role; a second is dropped."""
+    ChatLog.objects.bulk_create([log], ignore_conflicts=True)

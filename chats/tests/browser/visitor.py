@@ -1,0 +1,88 @@
+"""Somebody in front of a page that carries the widget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Locator, Page
+
+WATCH_POLICY = """
+window.__violations = [];
+document.addEventListener('securitypolicyviolation', (e) => __violations.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
+"""
+WATCH_WORDS = """
+() => {
+  window.__lengths = [];
+  const log = document.querySelector('mia-chat').shadowRoot.querySelector('[role=log]');
+  new MutationObserver(() => {
+    const bubbles = log.querySelectorAll('.assistant .bubble');
+    const text = bubbles.length ? bubbles[bubbles.length - 1].textContent : '';
+    if (text.length !== __lengths.at(-1)) __lengths.push(text.length);
+  }).observe(log, {subtree: true, childList: true, characterData: true});
+}
+"""
+
+
+class Visitor:
+    """A browser page and the parts of the widget on it."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context = context
+        self.errors: list[str] = []
+        context.add_init_script(WATCH_POLICY)
+        self.page: Page = context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.widget: Locator = self.page.locator("mia-chat")
+        self.launcher: Locator = self.widget.locator(".fab")
+        self.panel: Locator = self.widget.get_by_role("dialog")
+        self.log: Locator = self.widget.get_by_role("log")
+        self.composer: Locator = self.widget.locator("textarea")
+        self.send_button: Locator = self.widget.locator(".go")
+        self.answers: Locator = self.log.locator(".assistant .bubble:visible")
+        self.questions: Locator = self.log.locator(".user .bubble")
+        self.spoken: Locator = self.widget.locator(".sr[role=status]")
+
+    def open(self) -> Visitor:
+        self.launcher.click()
+        self.panel.wait_for()
+        return self
+
+    def ask(self, text: str) -> Visitor:
+        if not self.panel.is_visible():
+            self.open()
+        self.composer.fill(text)
+        self.composer.press("Enter")
+        return self
+
+    def answer(self) -> Locator:
+        return self.answers.last
+
+    def wait_until_answered(self) -> str:
+        """The whole text of the last answer, once the widget says that it is whole."""
+        self.widget.locator("[role=log][aria-busy=false]").wait_for()
+        self.answer().wait_for()
+        return self.answer().inner_text()
+
+    def watch_words(self) -> None:
+        self.page.evaluate(WATCH_WORDS)
+
+    def word_lengths(self) -> list[int]:
+        lengths: list[int] = self.page.evaluate("window.__lengths")
+        return lengths
+
+    def focused(self) -> str:
+        """Class, or else tag, of what has the focus; inside the widget where it is there."""
+        script = "() => { let e = document.activeElement; if (e.shadowRoot) e = e.shadowRoot.activeElement; return e.className || e.tagName; }"
+        name: str = self.page.evaluate(script)
+        return name
+
+    def stored(self) -> dict[str, Any]:
+        script = "() => Object.fromEntries(Object.entries(localStorage).map(([k, v]) => [k, JSON.parse(v)]))"
+        stored: dict[str, Any] = self.page.evaluate(script)
+        return stored
+
+    def problems(self) -> list[str]:
+        violations: list[str] = [] if self.page.is_closed() else self.page.evaluate("window.__violations || []")
+        return self.errors + violations

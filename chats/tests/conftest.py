@@ -1,0 +1,44 @@
+"""The fixtures of the chats tests: the people of accounts, a bot of each business, and callers."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import ApiKey, Business
+from accounts.tests.cast import *  # noqa: F403
+from chats.models import Bot
+from chats.tests.callers import Caller
+from chats.tests.factories import BotFactory
+
+
+@pytest.fixture
+def bot(business: Business) -> Bot:
+    return BotFactory(business=business, name="Dora", is_default=True)
+
+
+@pytest.fixture
+def other_bot(other_business: Business) -> Bot:
+    return BotFactory(business=other_business, name="Otto", is_default=True)
+
+
+@pytest.fixture
+def server(bot: Bot, secret_key: ApiKey) -> Caller:
+    """Alice's own server."""
+    return Caller(secret_key.plain)
+
+
+@pytest.fixture
+def stranger(other_bot: Bot, other_secret_key: ApiKey) -> Caller:
+    """The server of another business."""
+    return Caller(other_secret_key.plain)
+
+
+@pytest.fixture
+def visitor(bot: Bot, publishable_key: ApiKey) -> Caller:
+    """A visitor of Alice's shop, in a browser."""
+    return Caller(publishable_key.plain, origin="https://shop.example")
+
+
+@pytest.fixture
+def second_visitor(bot: Bot, publishable_key: ApiKey) -> Caller:
+    return Caller(publishable_key.plain, origin="https://shop.example")

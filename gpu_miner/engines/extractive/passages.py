@@ -1,0 +1,180 @@
+"""A business's facts cut into sentences that can be quoted, each knowing the heading or question it stands under."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gpu_miner.engines.base import text_of
+from gpu_miner.protocol import JsonObject
+
+_FACTS = re.compile(r"^[ \t]*<facts>[ \t]*$(.*?)^[ \t]*</facts>[ \t]*$", re.S | re.M | re.I)
+_INLINE_FACTS = re.compile(r"<facts>(.*?)</facts>", re.S | re.I)
+_BULLET = re.compile(r"^\s*(?:[-*•–·▪]|\d{1,2}[.)])\s+")
+_HASHES = re.compile(r"^\s*#{1,6}\s+")
+_MARKER = re.compile(r"^\s*\[\d+\]\s*")
+_ASKED = re.compile(
+    r"^\s*(?:Q|F|P|D|V|В|问|質問|Question|Frage|Pregunta|Domanda|Pergunta|Vraag|Вопрос)\s*\d*\s*[:.)：]\s*", re.I
+)
+_TOLD = re.compile(
+    r"^\s*(?:A|R|О|答|回答|Answer|Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\s*\d*\s*[:：]\s*", re.I
+)
+_EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1")
+_LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+|mailto:[^)\s]+)\)")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"”’»)\]]*\s+(?=[\"„“«¿¡(\[]*[A-ZÀ-ÞЀ-Я0-9])|(?<=[。！？])(?![」』）])")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|z\.\s?B|d\.\s?h|u\.\s?a|bzw|ca|approx|etc|Mr|Mrs|Ms|Dr|St|Nr|No|Art|inkl|zzgl|p\.\s?ex|env|Sr|Sra|aprox|núm"
+    r"|tel|Tel|max|min|vs|resp|bijv|т\.\s?е|т\.\s?д|ул|руб|[A-ZÀ-Þ])|[ap]\.m)\.$"
+)
+_TERMINAL = re.compile(r"[.!?…。！？:：;；][\"”’»)\]]*$")
+_QUESTION = re.compile(r"[?？؟]\s*[\"”’»)\]]*$")
+_INSTRUCTION = re.compile(
+    r"^(?:you are|you must|your (?:task|role|job|name)|answer\b|always\b|never\b|do not\b|don't\b|if you\b"
+    r"|use (?:only|the)\b|reply\b|respond\b|be (?:polite|brief|concise|friendly))",
+    re.I,
+)
+
+TRUSTED_ROLES = frozenset({"system", "developer", "tool"})
+MAX_HEADING_CHARS = 70
+MAX_HEADING_WORDS = 9
+# A pasted page wrapped by hand has full lines; a shorter line ended where its writer wanted it to.
+WRAPPED_LINE_CHARS = 55
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One quotable sentence: its place, the block it belongs to, and what it stands under."""
+
+    text: str
+    position: int
+    block: int
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a job gives to quote from, and what it asks."""
+
+    facts: str
+    question: str
+    earlier: str = ""
+
+
+def material_of(messages: Iterable[JsonObject]) -> Material:
+    """Facts from <facts> blocks wherever they stand; without one, all that the system messages say."""
+    listed = list(messages)
+    asked = [text_of(message) for message in listed if message.get("role") == "user"]
+    spoken = [_without_facts(text).strip() for text in asked]
+    trusted = [text_of(message) for message in listed if message.get("role") in TRUSTED_ROLES]
+    blocks = [block for text in trusted for block in _fact_blocks(text)]
+    if not blocks and asked:
+        blocks = _fact_blocks(asked[-1])
+    facts = "\n\n".join(blocks) if blocks else _system_text(trusted)
+    question = spoken[-1] if spoken else ""
+    return Material(facts, question, spoken[-2] if len(spoken) > 1 else "")
+
+
+@lru_cache(maxsize=64)
+def sentences_of(facts: str) -> tuple[Sentence, ...]:
+    """All quotable sentences in order; questions and headings are context of what follows them."""
+    found: list[Sentence] = []
+    for block, (context, text) in enumerate(_blocks(facts)):
+        asked = ""
+        for part in _split(text):
+            if _QUESTION.search(part):
+                asked = part
+            elif any(char.isalnum() for char in part):
+                found.append(Sentence(part, len(found), block, f"{context} {asked}".strip()))
+    return tuple(found)
+
+
+def _fact_blocks(text: str) -> list[str]:
+    found = _FACTS.findall(text) or _INLINE_FACTS.findall(text)
+    return [block.strip() for block in found if block.strip()]
+
+
+def _without_facts(text: str) -> str:
+    return _INLINE_FACTS.sub("", text)
+
+
+def _system_text(texts: list[str]) -> str:
+    lines = "\n\n".join(texts).splitlines()
+    return "\n".join(line for line in lines if not _INSTRUCTION.match(line.strip()))
+
+
+def _blocks(facts: str) -> Iterator[tuple[str, str]]:
+    """Paragraphs, bullets and answers, each with the headings and the question above it."""
+    heading = asked = lead = ""
+    lines = [*_joined_lines(facts), ""]
+    for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True)):
+        text = _plain(line)
+        if not text:
+            # The blank line after a question or a lead belongs to its form; a second block does not.
+            lead = lead if lead and _BULLET.match(following) else ""
+        elif _HASHES.match(line) or _is_heading(lines, number):
+            if _QUESTION.search(text):
+                asked = text
+            else:
+                heading, asked = text.rstrip(":："), ""
+            lead = ""
+        elif _QUESTION.search(text) and len(_split(text)) == 1:
+            asked, lead = text, ""
+        elif _BULLET.match(line):
+            yield f"{heading} {asked} {lead}", text
+        else:
+            lead = text if text.endswith((":", "：")) else ""
+            if not (lead and _BULLET.match(following)):
+                yield f"{heading} {asked}", text
+
+
+def _joined_lines(facts: str) -> list[str]:
+    joined: list[str] = []
+    for line in (raw.rstrip() for raw in facts.splitlines()):
+        before = joined[-1] if joined else ""
+        goes_on = len(before) >= WRAPPED_LINE_CHARS and not _TERMINAL.search(before) and line and not _starts_anew(line)
+        if goes_on:
+            joined[-1] = f"{before} {line.strip()}"
+        else:
+            joined.append(line)
+    return joined
+
+
+def _starts_anew(line: str) -> bool:
+    return any(mark.match(line) for mark in (_BULLET, _HASHES, _ASKED, _TOLD, _MARKER))
+
+
+def _plain(line: str) -> str:
+    """A line without its marks: bullets, hashes, "Q:" and "A:", emphasis, link syntax."""
+    text = _MARKER.sub("", _HASHES.sub("", _BULLET.sub("", line)))
+    text = _TOLD.sub("", _ASKED.sub("", text))
+    text = _LINK.sub(r"\1 (\2)", _EMPHASIS.sub(r"\2", text))
+    return " ".join(text.replace("|", " ").split())
+
+
+def _is_heading(lines: list[str], number: int) -> bool:
+    """A short line without an end, above text; several in a row are a list of facts."""
+    line, rest = lines[number], lines[number + 1 :]
+    following = next((other for other in rest if other.strip()), "")
+    if not following or not _looks_like_heading(line):
+        return False
+    return _plain(line).endswith(("?", "？")) or not (rest[0].strip() and _looks_like_heading(rest[0]))
+
+
+def _looks_like_heading(line: str) -> bool:
+    text = _plain(line)
+    if _BULLET.match(line) or len(text) > MAX_HEADING_CHARS or len(text.split()) > MAX_HEADING_WORDS:
+        return False
+    if _QUESTION.search(text):
+        return True
+    # A value after a colon ("Phone: 030 123") is a fact; a bare word before a paragraph is a heading.
+    return not _TERMINAL.search(text) and not any(char.isdigit() or char in ":：@" for char in text)
+
+
+def _split(text: str) -> list[str]:
+    parts: list[str] = []
+    for part in _SENTENCE_END.split(text):
+        if parts and _ABBREVIATION.search(parts[-1]):
+            parts[-1] = f"{parts[-1]} {part}"
+        elif part.strip():
+            parts.append(part.strip())
+    return parts

@@ -1,0 +1,184 @@
+"""Native HTTP endpoints for the paths that wait or run hot, routed by Channels ahead of Django.
+
+Django's ASGI handler pins one thread to every open request, and Channels' own HTTP consumer neither sees a client
+leave nor spares a channel and a thread hop per request. An endpoint here costs two tasks while it waits: one that
+works, one that watches the client. When the client leaves, the work is cancelled.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from django.conf import settings
+from django.utils import timezone
+
+from mia.lib.api import parse_strict_json
+from mia.lib.errors import ApplicationError, InvalidRequest, MethodNotAllowed, PayloadTooLarge, ServerError, error_body
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HotRequest:
+    """A request whose whole body has been read."""
+
+    scope: Scope
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    @property
+    def path_arguments(self) -> Mapping[str, Any]:
+        return dict(self.scope.get("url_route", {}).get("kwargs", {}))
+
+    @cached_property
+    def headers(self) -> Headers:
+        """Names in lower case; of a repeated header the last."""
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        try:
+            return dict(parse_qsl(self.scope["query_string"].decode("ascii"), max_num_fields=50, errors="strict"))
+        except (UnicodeDecodeError, ValueError) as error:
+            raise InvalidRequest("The query string is malformed.") from error
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; raises InvalidRequest."""
+        data = parse_strict_json(self.body)
+        if not isinstance(data, dict):
+            raise InvalidRequest("The body must be a JSON object.")
+        return data
+
+    @property
+    def bearer(self) -> str:
+        """The key that was sent, or ''."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else self.headers.get("x-api-key", "")
+
+
+@dataclass(frozen=True)
+class HotResponse:
+    """A complete answer."""
+
+    data: Mapping[str, Any]
+    status: int = 200
+    headers: Headers = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+class ClientLeft(Exception):  # noqa: N818 - an event, not an error
+    """The client closed the connection."""
+
+
+class HotEndpoint:
+    """One native endpoint: `handle` returns a response, or streams one through `start` and `write` and returns None."""
+
+    methods: ClassVar[frozenset[str]] = frozenset({"GET"})
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = False
+
+    @classmethod
+    def as_asgi(cls) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await cls(scope, receive, send)._serve()
+
+        return application
+
+    async def handle(self, request: HotRequest) -> HotResponse | None:
+        raise NotImplementedError
+
+    def extra_headers(self, request: HotRequest) -> Headers:
+        """Headers for every answer to this request, errors included."""
+        return {}
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._started = True
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _serve(self) -> None:
+        try:
+            request = HotRequest(scope=self.scope, body=await self._read_body())
+        except ClientLeft:
+            return
+        except ApplicationError as error:
+            await self._answer(_error_response(error), {})
+            return
+        response = await self._work_while_connected(request)
+        if response is not None and not self._started:
+            await self._answer(response, self.extra_headers(request))
+
+    async def _read_body(self) -> bytes:
+        body = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            body += message.get("body", b"")
+            if len(body) > settings.MAX_BODY_BYTES:
+                raise PayloadTooLarge
+            if not message.get("more_body"):
+                return bytes(body)
+
+    async def _work_while_connected(self, request: HotRequest) -> HotResponse | None:
+        work = asyncio.ensure_future(self._guarded(request))
+        watch = asyncio.ensure_future(self._wait_for_disconnect())
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            watch.cancel()
+            if not work.done():
+                work.cancel()
+            await asyncio.gather(work, watch, return_exceptions=True)
+
+    async def _guarded(self, request: HotRequest) -> HotResponse | None:
+        """`handle`, with every failure turned into the one error shape; the edge of the process."""
+        try:
+            if request.method not in self.methods:
+                raise MethodNotAllowed
+            return await self.handle(request)
+        except ApplicationError as error:
+            return _error_response(error)
+        except Exception:
+            logger.exception("A native endpoint failed: %s %s", request.method, self.scope["path"])
+            return _error_response(ServerError())
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _answer(self, response: HotResponse, extra: Headers) -> None:
+        body = response.body
+        headers = {"content-type": "application/json", "content-length": str(len(body)), "cache-control": "no-store"}
+        await self.start(response.status, {**headers, **extra, **response.headers})
+        await self.write(body, more=False)
+
+
+def _error_response(error: ApplicationError) -> HotResponse:
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    return HotResponse(error_body(error, timezone.now()), status=error.status, headers=headers)

@@ -1,0 +1,226 @@
+"""Every setting of MIA, grouped by what reads it; values come from the environment through `mia.env`."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import django_stubs_ext
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from mia import env
+from mia.lib.logging import logging_config
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+# --- Where and how it runs
+APP_ENV = env.choice("APP_ENV", frozenset({"development", "test", "production"}), "production")
+PRODUCTION = APP_ENV == "production"
+DEBUG = env.boolean("DEBUG", default=False)
+SECRET_KEY = env.secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+PORT = env.integer("PORT", 8000)
+WEB_THREADS = env.integer("WEB_THREADS", 16)
+MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
+
+ROOT_URLCONF = "mia.urls"
+ASGI_APPLICATION = "mia.asgi.application"
+WSGI_APPLICATION = "mia.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "mia.apps.MiaAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_rq",
+    "mia.apps.MiaConfig",
+    "accounts",
+    "miners",
+    "chats",
+]
+
+MIDDLEWARE = [
+    "mia.lib.middleware.RequestIdMiddleware",
+    "mia.lib.middleware.BodyLimitMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "mia.lib.middleware.SecurityHeadersMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "accounts.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "accounts.middleware.StaffScopeMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "mia" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- PostgreSQL: a pool per process for requests, and a small one for the hot lane
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 20)
+HOT_POOL_SIZE = env.integer("HOT_POOL_SIZE", 6)
+DATABASES = {"default": env.postgres("DATABASE_URL", "postgresql://mia@localhost/mia")}
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASES["default"]["OPTIONS"],  # type: ignore[dict-item]
+    "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
+    "connect_timeout": 5,
+}
+
+# --- Redis: wake-ups, token streams, rate limits, queues; nothing that may not vanish
+REDIS_URL = env.secret("REDIS_URL", "redis://localhost:6379/0")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        # redis-py's own default drops idle sockets every five seconds.
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_timeout": 30, "socket_connect_timeout": 2}],
+            "prefix": "mia:layer",
+        },
+    },
+}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "mia"}
+}
+RQ_QUEUES = {
+    "default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"},
+}
+RQ = {"SERIALIZER": "rq.serializers.JSONSerializer", "COMMIT_MODE": "on_db_commit"}
+
+# --- Accounts
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = reverse_lazy("admin:login")
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_COOKIES = env.boolean("SECURE_COOKIES", default=PRODUCTION)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=PRODUCTION)
+SECURE_REDIRECT_EXEMPT = [r"^health"]
+SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000 if PRODUCTION else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
+X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "mia.handlers.csrf_failure"
+
+# --- The network
+MINER_REGISTRATION = env.choice("MINER_REGISTRATION", frozenset({"token", "open"}), "token")
+METRICS_PUBLIC = env.boolean("METRICS_PUBLIC", default=False)
+METRICS_TOKEN = env.secret("METRICS_TOKEN")
+METRICS_PROVIDERS = ["miners.metrics.collect"]
+
+# --- Chats
+DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
+
+# --- Outbound HTTP
+OUTBOUND_ALLOWED_PORTS = [int(port) for port in env.items("OUTBOUND_ALLOWED_PORTS", "80,443")]
+OUTBOUND_ALLOW_PRIVATE = env.boolean("OUTBOUND_ALLOW_PRIVATE", default=False)
+
+# --- API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.KeyAuthentication",
+        "accounts.authentication.JwtAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasAllowedKind"],
+    "DEFAULT_RENDERER_CLASSES": ["mia.lib.api.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["mia.lib.api.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "mia.lib.api.exception_handler",
+    "NUM_PROXIES": TRUSTED_PROXY_COUNT,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "MIA",
+    "DESCRIPTION": "AI customer support answered by a network of independently owned GPUs.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "MinerStatus": "miners.choices.MinerStatus",
+        "ResultStatus": "miners.serializers.RESULT_STATUSES",
+        "ChatReplyStatus": "chats.serializers.REPLY_STATUSES",
+        "JobStatus": "chats.serializers.JOB_STATUSES",
+        "ConversationStatus": "chats.choices.Status",
+        "HealthStatus": "mia.health.HEALTH_STATUSES",
+    },
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "mia.schema.add_error_responses"],
+    "PREPROCESSING_HOOKS": ["mia.schema.add_hot_lane"],
+}
+
+# --- Static files and the admin
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "mia" / "static"]
+WHITENOISE_USE_FINDERS = not PRODUCTION
+WHITENOISE_MAX_AGE = 3600
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+UNFOLD = {
+    "SITE_TITLE": "MIA",
+    "SITE_HEADER": "MIA",
+    "SITE_SUBHEADER": "Customer support on independent GPUs",
+    "SITE_SYMBOL": "forum",
+    "SITE_URL": "/admin/",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "mia.admin.environment_label",
+    "DASHBOARD_CALLBACK": "mia.admin.dashboard",
+    "STYLES": [lambda request: static("mia/admin.css")],
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "mia.admin.navigation"},
+}
+
+# --- Logs
+LOG_LEVEL = env.choice("LOG_LEVEL", frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}), "INFO")
+LOG_FORMAT = env.choice("LOG_FORMAT", frozenset({"json", "console"}), "json" if PRODUCTION else "console")
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)

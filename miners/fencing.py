@@ -1,0 +1,185 @@
+"""The guarded statements that move a job through its life.
+
+Every offer draws a strictly increasing fence, and every later statement names it: a call that speaks for an offer
+that is no longer the job's touches no row. Execution is therefore at least once; acceptance, credit and the
+visitor's answer are exactly once. `miners/tests/test_fence_proof.py` runs these, and a copy without the guards,
+against PostgreSQL with dying, late, forging and doubling miners.
+
+Lock order: jobs by id, then attempts, then the miner. Statements that lock several jobs do so in order of id, or skip.
+"""
+
+from typing import Final
+
+MAY_SERVE: Final = """
+    (j.model = '' OR j.model = ANY (w.models))
+    AND j.context_tokens + j.max_tokens <= w.max_context
+    AND j.features::text[] <@ w.features
+    AND w.trust >= j.min_trust
+    AND (j.kind = 'canary' OR w.trust >= 1 OR (j.lane = 2 AND w.trust = 0))
+    AND (j.lane < 2 OR j.kind = 'canary' OR w.idle)
+    AND NOT w.miners <@ j.tried
+    AND (j.target_miner_id IS NULL OR j.target_miner_id = ANY (w.miners))
+"""
+
+WAITERS: Final = """
+    jsonb_to_recordset(%(waiters)s::jsonb)
+    AS w(miners bigint[], trust int, models text[], features text[], max_context int, idle boolean)
+"""
+
+CANDIDATES: Final = f"""
+SELECT j.id, j.kind, j.lane, j.model, j.features, j.context_tokens, j.max_tokens, j.min_trust, j.tried,
+       j.target_miner_id, j.affinity_miner_id, affine.id IS NOT NULL AS affine_is_free,
+       (extract(epoch FROM clock_timestamp() - j.created_at) * 1000)::float AS age_ms
+FROM miners_job j
+LEFT JOIN miners_miner affine ON affine.id = j.affinity_miner_id AND affine.slots_free > 0
+     AND affine.status = 'idle' AND affine.last_active > now() - %(affinity_seen)s::interval
+WHERE j.state = 'queued' AND j.deadline > now() AND EXISTS (SELECT 1 FROM {WAITERS} WHERE {MAY_SERVE})
+ORDER BY j.lane, j.virtual_start, j.created_at
+LIMIT %(limit)s
+FOR UPDATE OF j SKIP LOCKED
+"""  # noqa: S608 - constants
+
+OFFER_FIELDS: Final = """
+    id, fence, miner_id, attempt_count, kind, lane, deadline, model, messages, params, tools, tool_choice, stream,
+    resume_text, prefix_key, topic, max_tokens,
+    greatest(extract(epoch FROM deadline - clock_timestamp()) * 1000, 0)::bigint AS deadline_ms
+"""
+
+OFFER: Final = f"""
+WITH given AS (
+    SELECT * FROM unnest(%(jobs)s::uuid[], %(miners)s::bigint[], %(leases)s::interval[], %(acked)s::boolean[])
+    AS g(job, miner, lease, acked)
+), taken AS (
+    UPDATE miners_job j
+    SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'), miner_id = g.miner,
+        attempt_count = j.attempt_count + 1, lease_until = now() + g.lease, offered_at = clock_timestamp(),
+        progress_at = clock_timestamp(), phase = '',
+        started_at = CASE WHEN g.acked THEN coalesce(j.started_at, clock_timestamp()) ELSE j.started_at END
+    FROM given g WHERE j.id = g.job AND j.state = 'queued'
+    RETURNING j.*
+), noted AS (
+    INSERT INTO miners_attempt (fence, job_id, business_id, miner_id, number, model, outcome, is_fault, is_blamed,
+                                reason, tokens_reported, timing, offered_at, acked_at)
+    SELECT fence, id, business_id, miner_id, attempt_count, model, '', false, false, '', 0, '{{}}', offered_at,
+           CASE WHEN state = 'running' THEN offered_at END
+    FROM taken
+)
+SELECT {OFFER_FIELDS} FROM taken
+"""  # noqa: S608 - constants
+
+HELD_BY_CALLER: Final = "j.fence = s.fence AND j.miner_id = %(miner)s"
+
+# A job that is queued again under the same fence was given to nobody since: its miner may have it back, and the
+# fault that its silence cost is taken back with it.
+RENEW: Final = f"""
+WITH said AS (
+    SELECT * FROM unnest(%(jobs)s::uuid[], %(fences)s::bigint[], %(phases)s::text[], %(progressed)s::boolean[])
+    AS s(job, fence, phase, progressed)
+), mine AS MATERIALIZED (
+    SELECT j.id, j.fence, j.state, j.fault_fence = j.fence AS was_faulted, s.phase, s.progressed
+    FROM miners_job j JOIN said s ON j.id = s.job
+    WHERE {HELD_BY_CALLER} AND j.state IN ('queued', 'offered', 'running') AND j.deadline > now()
+    ORDER BY j.id FOR UPDATE OF j
+), renewed AS (
+    UPDATE miners_job j
+    SET state = 'running',
+        lease_until = now() + CASE WHEN j.lane = 2 THEN %(idle_lease)s::interval ELSE %(lease)s::interval END,
+        phase = CASE WHEN m.phase = '' THEN j.phase ELSE m.phase END,
+        started_at = coalesce(j.started_at, clock_timestamp()),
+        first_token_at = CASE WHEN m.progressed THEN coalesce(j.first_token_at, clock_timestamp()) ELSE j.first_token_at END,
+        progress_at = CASE WHEN m.progressed OR m.state <> 'running' OR (m.phase <> '' AND m.phase <> j.phase)
+                           THEN clock_timestamp() ELSE j.progress_at END,
+        faults = j.faults - CASE WHEN m.state = 'queued' AND m.was_faulted THEN 1 ELSE 0 END,
+        tried = CASE WHEN m.state = 'queued' AND m.was_faulted THEN array_remove(j.tried, j.miner_id) ELSE j.tried END,
+        fault_fence = CASE WHEN m.state = 'queued' THEN NULL ELSE j.fault_fence END
+    FROM mine m WHERE j.id = m.id
+    RETURNING j.id, j.fence, j.lane
+), acked AS (
+    UPDATE miners_attempt a
+    SET acked_at = coalesce(a.acked_at, clock_timestamp()), outcome = '', is_fault = false, is_blamed = false, ended_at = NULL
+    FROM renewed r WHERE a.fence = r.fence AND (a.acked_at IS NULL OR a.outcome <> '')
+)
+SELECT s.job, s.fence, r.id IS NOT NULL AS renewed, r.lane, j.state, coalesce({HELD_BY_CALLER}, false) AS was_mine,
+       j.attempt_count, j.topic, char_length(j.resume_text) AS resume_chars
+FROM said s LEFT JOIN renewed r ON r.id = s.job AND r.fence = s.fence LEFT JOIN miners_job j ON j.id = s.job
+"""  # noqa: S608 - constants
+
+TAKE_BACK: Final = """
+WITH back AS (
+    UPDATE miners_job SET state = 'queued', lease_until = NULL
+    WHERE state = 'offered' AND fence = ANY (%(fences)s::bigint[])
+    RETURNING fence
+)
+UPDATE miners_attempt a SET outcome = 'offer_expired', reason = 'the miner went away before the reply', ended_at = now()
+FROM back b WHERE a.fence = b.fence
+RETURNING a.fence
+"""
+
+COMPLETE: Final = """
+UPDATE miners_job j
+SET state = 'completed', output = %(output)s, tool_calls = %(tool_calls)s, finish_reason = %(finish_reason)s,
+    prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(), lease_until = NULL,
+    started_at = coalesce(j.started_at, j.offered_at), first_token_at = coalesce(j.first_token_at, clock_timestamp()),
+    faults = j.faults - CASE WHEN j.state = 'queued' AND j.fault_fence = j.fence THEN 1 ELSE 0 END,
+    phase = '', resume_text = ''
+WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('queued', 'offered', 'running')
+RETURNING j.id
+"""
+
+FAULT: Final = """
+UPDATE miners_job j
+SET faults = j.faults + 1, fault_fence = j.fence, tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id),
+    resume_text = %(resume_text)s, phase = '', lease_until = NULL,
+    state = CASE WHEN j.deadline <= now() THEN 'expired'
+                 WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN 'failed' ELSE 'queued' END,
+    error_code = CASE WHEN j.deadline <= now() THEN 'DEADLINE'
+                      WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN %(error_code)s ELSE '' END,
+    error_message = %(reason)s,
+    finished_at = CASE WHEN j.deadline <= now() OR j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL
+                       THEN clock_timestamp() END
+WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.state IN ('offered', 'running')
+RETURNING j.id, j.state, j.miner_id, cardinality(j.tried) AS miners_tried
+"""
+
+HAND_BACK: Final = """
+UPDATE miners_job j
+SET state = 'queued', phase = '', lease_until = NULL, resume_text = %(resume_text)s,
+    tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id)
+WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('offered', 'running')
+RETURNING j.id
+"""
+
+END: Final = """
+UPDATE miners_job j
+SET state = %(state)s, error_code = %(error_code)s, finished_at = clock_timestamp(), lease_until = NULL, phase = ''
+WHERE j.id = %(job)s AND j.state IN ('queued', 'offered', 'running')
+RETURNING j.id
+"""
+
+# An idle tenant's counter is lifted to where the lane is now, so that resting earns no credit.
+NEXT_VIRTUAL_START: Final = """
+INSERT INTO miners_tenantshare AS share (tenant, lane, counter)
+SELECT %(tenant)s, %(lane)s, here.counter + %(cost)s FROM (
+    SELECT coalesce(
+        (SELECT min(virtual_start) FROM miners_job WHERE state = 'queued' AND lane = %(lane)s),
+        (SELECT max(counter) FROM miners_tenantshare WHERE lane = %(lane)s AND tenant <> %(tenant)s),
+        0) AS counter
+) here
+ON CONFLICT (tenant, lane) DO UPDATE
+SET counter = greatest(share.counter, EXCLUDED.counter - %(cost)s) + %(cost)s
+RETURNING counter - %(cost)s AS virtual_start
+"""
+
+SETTLE_SHARE: Final = """
+UPDATE miners_tenantshare SET counter = greatest(counter + %(difference)s, 0) WHERE tenant = %(tenant)s AND lane = %(lane)s
+"""
+
+SKIPPED: Final = f"""
+SELECT count(*) FILTER (WHERE NOT (j.model = '' OR j.model = ANY (w.models))) AS model,
+       count(*) FILTER (WHERE j.context_tokens + j.max_tokens > w.max_context) AS context,
+       count(*) FILTER (WHERE NOT j.features::text[] <@ w.features) AS features,
+       count(*) FILTER (WHERE j.kind <> 'canary'
+                        AND (w.trust < j.min_trust OR w.trust < 0 OR (w.trust = 0 AND j.lane < 2))) AS trust,
+       count(*) FILTER (WHERE w.miners <@ j.tried) AS tried
+FROM (SELECT * FROM miners_job WHERE state = 'queued' AND target_miner_id IS NULL LIMIT 1000) j, {WAITERS}
+"""  # noqa: S608 - constants

@@ -1,0 +1,261 @@
+"""How a job ends, or starts again: accepted answers, faults, cancellation, deadlines. Each call is one transaction.
+
+PostgreSQL's guarded statements decide; what else has to be true with the decision (the attempt's outcome, the miner's
+figures, the chat log and the ledger, through `job_finished`) commits with it or not at all.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F
+from psycopg.types.json import Jsonb
+
+from accounts.tenancy import platform_scope
+from mia.lib.errors import ChecksumMismatch, JobCancelled, JobExpired, LeaseLost, NotFound
+from miners import fencing, limits, live, streams, trust
+from miners.choices import AttemptOutcome, ErrorCode, JobState, Lane
+from miners.exceptions import NotTheHolder
+from miners.models import Attempt, Job, Miner
+from miners.signals import job_finished
+from miners.tokens import estimate_tokens
+
+MAX_REASON_CHARS: Final = 500
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a miner hands in for one attempt; `fence` None is a miner of the first protocol."""
+
+    job_id: UUID
+    output: str
+    tokens_generated: int = 0
+    fence: int | None = None
+    finish_reason: str = "stop"
+    tool_calls: list[dict[str, Any]] | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    timing: Mapping[str, float] = field(default_factory=dict)
+    output_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The platform's word on a result."""
+
+    job: Job
+    duplicate: bool
+
+
+def accept_result(*, miner: Miner, result: Result, now: datetime) -> Accepted:
+    """Takes an answer if its attempt still holds the job, exactly once.
+
+    Raises ChecksumMismatch before anything is written; LeaseLost, JobCancelled, JobExpired, NotTheHolder, NotFound.
+    """
+    if result.output_sha256 and hashlib.sha256(result.output.encode()).hexdigest() != result.output_sha256.lower():
+        raise ChecksumMismatch
+    with platform_scope():
+        fence = _fence_of(miner, result.job_id, result.fence)
+        if _complete(miner, fence, result):
+            return Accepted(_finish_accepted(miner, fence, result, now), duplicate=False)
+    return Accepted(_refuse(miner, fence, result.job_id), duplicate=True)
+
+
+def report_failure(*, miner: Miner, job_id: UUID, fence: int | None, reason: str, is_refusal: bool, now: datetime) -> Job:
+    """A miner's engine failed, or it declines the job: the job goes to another, and is over after three faults.
+
+    Raises as `accept_result` does.
+    """
+    with platform_scope():
+        fence = _fence_of(miner, job_id, fence)
+        text = streams.read_text(job_id)
+        if is_refusal:
+            ended = _hand_back(miner, job_id, fence, text, reason)
+        else:
+            ended = fault(job_id, fence, AttemptOutcome.ERROR, reason=reason, resume_text=text, now=now)
+        if ended:
+            return Job.objects.get(pk=job_id)
+    return _refuse(miner, fence, job_id)
+
+
+def fault(job_id: UUID, fence: int, outcome: AttemptOutcome, *, reason: str, resume_text: str, now: datetime) -> bool:
+    """Charges a fault to the job's present attempt and queues it for another miner, or ends it; False if it moved on.
+
+    The miner is charged too, until the job has faulted on two miners: then the fault is the job's. Runs in platform scope.
+    """
+    with transaction.atomic():
+        reason = reason[:MAX_REASON_CHARS]
+        code = ErrorCode.ENGINE_ERROR if outcome == AttemptOutcome.ERROR else ErrorCode.LEASE_EXPIRED
+        row = _execute_one(
+            fencing.FAULT,
+            {
+                "job": job_id,
+                "fence": fence,
+                "reason": reason,
+                "resume_text": resume_text,
+                "most_faults": limits.FAULTS_BEFORE_FAILED,
+                "error_code": code,
+            },
+        )
+        if row is None:
+            return False
+        _, state, miner_id, miners_tried = row
+        is_poison = miners_tried > 1
+        end_attempt(fence, outcome, reason=reason, now=now, is_fault=True, is_blamed=not is_poison)
+        _blame(job_id, fence, miner_id, is_poison=is_poison)
+        if state == JobState.QUEUED:
+            transaction.on_commit(live.wake_dispatch)
+        else:
+            announce_end(job_id, fence, now)
+        return True
+
+
+def end_unanswered(*, job: Job, state: JobState, code: ErrorCode, outcome: AttemptOutcome, now: datetime) -> bool:
+    """Cancels or expires a live job; False if it had ended already. The miner hears of it with its next call."""
+    with platform_scope():
+        if _execute_one(fencing.END, {"job": job.pk, "state": state, "error_code": code}) is None:
+            return False
+        job.refresh_from_db()
+        if job.fence is not None:
+            end_attempt(job.fence, outcome, reason=code.label, now=now)
+        announce_end(job.pk, job.fence, now)
+    streams.mark_cancelled(job.pk)
+    live.tell_miner_of_cancellation(job)
+    return True
+
+
+def end_attempt(
+    fence: int, outcome: AttemptOutcome, *, reason: str, now: datetime, is_fault: bool = False, is_blamed: bool = False
+) -> None:
+    Attempt.objects.filter(pk=fence, outcome=AttemptOutcome.LIVE).update(
+        outcome=outcome, reason=reason[:MAX_REASON_CHARS], ended_at=now, is_fault=is_fault, is_blamed=is_blamed
+    )
+
+
+def announce_end(job_id: UUID, fence: int | None, now: datetime) -> Job:
+    """Inside the transaction: judge, settle and signal. After it: tell the streams. Returns the job as it ended."""
+    job = Job.objects.select_related("miner").get(pk=job_id)
+    attempt = Attempt.objects.filter(pk=fence).first() if fence is not None else None
+    trust.judge_canary(job, now=now)
+    _settle_share(job)
+    job_finished.send(sender=Job, job=job, attempt=attempt, now=now)
+    transaction.on_commit(lambda: live.publish_end(job))
+    return job
+
+
+def _fence_of(miner: Miner, job_id: UUID, fence: int | None) -> int:
+    job = Job.objects.filter(pk=job_id).values("fence", "miner_id").first()
+    if job is None:
+        raise NotFound("There is no such job.")
+    if fence is not None:
+        return fence
+    if job["miner_id"] != miner.pk or job["fence"] is None:
+        raise NotTheHolder
+    return int(job["fence"])
+
+
+def _complete(miner: Miner, fence: int, result: Result) -> bool:
+    tool_calls = None if result.tool_calls is None else Jsonb(result.tool_calls)
+    return bool(
+        _execute_one(
+            fencing.COMPLETE,
+            {
+                "job": result.job_id,
+                "fence": fence,
+                "miner": miner.pk,
+                "output": result.output,
+                "tool_calls": tool_calls,
+                "finish_reason": result.finish_reason[:20],
+                "prompt_tokens": min(int(result.usage.get("prompt_tokens", 0)), 10_000_000),
+                "tokens": count_tokens(result),
+            },
+        )
+    )
+
+
+def _finish_accepted(miner: Miner, fence: int, result: Result, now: datetime) -> Job:
+    Attempt.objects.filter(pk=fence).update(
+        outcome=AttemptOutcome.ACCEPTED,
+        reason="",
+        ended_at=now,
+        is_fault=False,
+        is_blamed=False,
+        tokens_reported=min(result.tokens_generated, 2**31 - 1),
+        timing=dict(result.timing),
+    )
+    Miner.objects.filter(pk=miner.pk).update(
+        job_count=F("job_count") + 1,
+        total_tokens_generated=F("total_tokens_generated") + count_tokens(result),
+        last_active=now,
+    )
+    return announce_end(result.job_id, fence, now)
+
+
+def count_tokens(result: Result) -> int:
+    """The tokens that count: never more than the text can hold, whatever the miner says."""
+    most = len(result.output.encode()) + 32 * len(result.tool_calls or [])
+    reported = result.tokens_generated or int(result.usage.get("completion_tokens", 0))
+    return max(min(reported, most), 0) or estimate_tokens(result.output)
+
+
+def _refuse(miner: Miner, fence: int, job_id: UUID) -> Job:
+    """The job as it was left by this very attempt, for a repeat; else raises what became of it."""
+    with platform_scope():
+        job = Job.objects.get(pk=job_id)
+        was_held = Attempt.objects.filter(pk=fence, job_id=job_id, miner=miner).exists()
+        if not was_held:
+            trust.note_forgery(miner, job_known=Attempt.objects.filter(job_id=job_id, miner=miner).exists())
+    if not was_held:
+        raise NotTheHolder
+    if job.fence != fence or job.miner_id != miner.pk:
+        raise LeaseLost
+    if job.state == JobState.COMPLETED:
+        return job
+    if job.state == JobState.CANCELLED:
+        raise JobCancelled
+    if job.state == JobState.EXPIRED:
+        raise JobExpired
+    raise LeaseLost
+
+
+def _hand_back(miner: Miner, job_id: UUID, fence: int, resume_text: str, reason: str) -> bool:
+    parameters = {"job": job_id, "fence": fence, "miner": miner.pk, "resume_text": resume_text}
+    if _execute_one(fencing.HAND_BACK, parameters) is None:
+        return False
+    Attempt.objects.filter(pk=fence).update(
+        outcome=AttemptOutcome.REFUSED, reason=reason[:MAX_REASON_CHARS], ended_at=F("offered_at")
+    )
+    transaction.on_commit(live.wake_dispatch)
+    return True
+
+
+def _blame(job_id: UUID, fence: int, miner_id: int | None, *, is_poison: bool) -> None:
+    if not is_poison:
+        Miner.objects.filter(pk=miner_id).update(fault_count=F("fault_count") + 1)
+        return
+    exonerated = Attempt.objects.filter(job_id=job_id, is_blamed=True)
+    Miner.objects.filter(pk__in=exonerated.values("miner"), fault_count__gt=0).update(fault_count=F("fault_count") - 1)
+    exonerated.update(is_blamed=False)
+
+
+def _settle_share(job: Job) -> None:
+    """Replaces the estimate that the tenant's counter was charged by what the job really cost."""
+    charged = job.context_tokens + limits.OUTPUT_WEIGHT * job.max_tokens
+    used = (job.prompt_tokens or job.context_tokens) + limits.OUTPUT_WEIGHT * job.tokens_generated
+    if job.state != JobState.COMPLETED:
+        used = 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            fencing.SETTLE_SHARE,
+            {"difference": used - charged, "tenant": job.business_id or 0, "lane": Lane(job.lane)},
+        )
+
+
+def _execute_one(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row

@@ -1,0 +1,284 @@
+"""The front door of the network: every view, consumer, admin action, command and app above comes in here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import F
+
+from accounts.choices import KeyKind
+from accounts.keys import digest_key, key_matches, new_key, random_text
+from accounts.models import User
+from accounts.tenancy import platform_scope
+from mia.lib.errors import Conflict
+from miners import fencing, limits, live
+from miners.choices import (
+    AttemptOutcome,
+    ErrorCode,
+    JobKind,
+    JobState,
+    Lane,
+    MinerStatus,
+    Trust,
+)
+from miners.exceptions import EnrolmentRefused, MinerNameTaken
+from miners.models import EnrolmentToken, Job, Miner
+from miners.results import Accepted, Result, accept_result, end_unanswered, report_failure
+from miners.tokens import estimate_messages
+from miners.trust import set_trust
+
+__all__ = ["Accepted", "Result", "accept_result", "report_failure", "set_trust"]
+
+ENROLMENT_TAG: Final = "mia_et_"
+TYPICAL_JOB_MS: Final = 4000
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A unit of generation, as an app above asks for it."""
+
+    kind: JobKind
+    lane: Lane
+    messages: list[dict[str, Any]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: Any = "auto"
+    model: str = ""
+    topic: str = ""
+    affinity_key: str = ""
+    prefix_key: str = ""
+    min_trust: Trust = Trust.VERIFIED
+    features: Sequence[str] = ()
+    max_tokens: int = 500
+    deadline: timedelta = limits.CHAT_DEADLINE
+    stream: bool = True
+
+
+@dataclass(frozen=True)
+class QueuePosition:
+    """How many queued jobs of the same lane go first, and a guess at the wait."""
+
+    position: int
+    eta_ms: int
+
+
+def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -> Job:
+    """Queues a job in the caller's transaction and wakes the network once it is committed."""
+    context_tokens = estimate_messages(request.messages)
+    cost = context_tokens + limits.OUTPUT_WEIGHT * request.max_tokens
+    with platform_scope():
+        job = Job.objects.create(
+            business_id=business_id,
+            kind=request.kind,
+            lane=request.lane,
+            messages=request.messages,
+            params=dict(request.params),
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            stream=request.stream,
+            model=request.model,
+            features=list(request.features),
+            min_trust=request.min_trust,
+            context_tokens=context_tokens,
+            max_tokens=request.max_tokens,
+            topic=request.topic,
+            affinity_key=request.affinity_key,
+            affinity_miner_id=_last_miner(request.affinity_key),
+            prefix_key=request.prefix_key,
+            virtual_start=_next_virtual_start(business_id, request.lane, cost),
+            deadline=now + request.deadline,
+            created_at=now,
+        )
+    transaction.on_commit(live.wake_dispatch)
+    return job
+
+
+def cancel_job(*, job: Job, now: datetime) -> bool:
+    """Ends a live job; its miner hears within a second. False if it had ended already."""
+    return end_unanswered(
+        job=job, state=JobState.CANCELLED, code=ErrorCode.CANCELLED, outcome=AttemptOutcome.CANCELLED, now=now
+    )
+
+
+def retry_job(*, job: Job, now: datetime) -> Job:
+    """Queues a failed, cancelled or expired job again as a new job with the same words; raises Conflict."""
+    if job.state in {JobState.QUEUED, JobState.OFFERED, JobState.RUNNING, JobState.COMPLETED}:
+        raise Conflict("Only a job that ended without an answer can be retried.")
+    request = JobRequest(
+        kind=JobKind(job.kind),
+        lane=Lane(job.lane),
+        messages=job.messages,
+        params=job.params,
+        tools=job.tools,
+        tool_choice=job.tool_choice,
+        model=job.model,
+        topic=job.topic,
+        affinity_key=job.affinity_key,
+        prefix_key=job.prefix_key,
+        min_trust=Trust(job.min_trust),
+        features=job.features,
+        max_tokens=job.max_tokens,
+        stream=job.stream,
+    )
+    with transaction.atomic():
+        return submit_job(business_id=job.business_id, request=request, now=now)
+
+
+def queue_position(job: Job) -> QueuePosition:
+    """Where a queued job stands; (0, 0) once it has left the queue. Runs in platform scope."""
+    if job.state != JobState.QUEUED:
+        return QueuePosition(0, 0)
+    with platform_scope():
+        ahead = Job.objects.queued().filter(lane__lt=job.lane).count()
+        ahead += Job.objects.queued().filter(lane=job.lane, virtual_start__lt=job.virtual_start).count()
+        slots = sum(Miner.objects.filter(status__in=[MinerStatus.IDLE, MinerStatus.BUSY]).values_list("slots", flat=True))
+    return QueuePosition(ahead + 1, int((ahead + 1) * TYPICAL_JOB_MS / max(slots, 1)))
+
+
+def has_capacity(*, job: Job, now: datetime) -> bool:
+    """Whether any miner that is online could take this job, busy or not."""
+    able = Miner.objects.online(now).exclude(status__in=[MinerStatus.OFFLINE, MinerStatus.DRAINING, MinerStatus.PAUSED])
+    able = able.filter(
+        trust__gte=max(job.min_trust, Trust.VERIFIED),
+        max_context__gte=job.context_tokens + job.max_tokens,
+        features__contains=job.features,
+    )
+    if job.model:
+        able = able.filter(model_ids__contains=[job.model])
+    return able.exists()
+
+
+def queued_count(business_id: int | None) -> int:
+    with platform_scope():
+        return Job.objects.queued().filter(business_id=business_id).count()
+
+
+@transaction.atomic
+def create_enrolment_token(
+    *, name: str, trust: Trust, max_uses: int, expires_at: datetime | None = None, created_by: User | None = None
+) -> tuple[EnrolmentToken, str]:
+    """A token and its text, which is shown now and never again."""
+    prefix = f"{ENROLMENT_TAG}{random_text(8)}"
+    plain = prefix + random_text(32)
+    token = EnrolmentToken.objects.create(
+        name=name,
+        prefix=prefix,
+        digest=digest_key(plain),
+        trust=trust,
+        max_uses=max_uses,
+        expires_at=expires_at,
+        created_by=created_by,
+    )
+    return token, plain
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registration's outcome; `plain_key` is '' when the miner was known and showed its key."""
+
+    miner: Miner
+    plain_key: str
+
+
+def register_miner(
+    *, fields: Mapping[str, Any], enrolment_token: str, plain_key: str, is_open: bool, now: datetime
+) -> Registered:
+    """Makes a miner, or updates the one that shows its key. Raises EnrolmentRefused, MinerNameTaken."""
+    with transaction.atomic():
+        known = Miner.objects.select_for_update().filter(name=fields["name"]).first()
+        if known is not None:
+            return _register_again(known, fields, plain_key, now)
+        token = _use_enrolment_token(enrolment_token, now)
+        if token is None and not is_open:
+            raise EnrolmentRefused
+        key = new_key(KeyKind.MINER)
+        miner = Miner.objects.create(
+            key_prefix=key.prefix,
+            key_digest=key.digest,
+            enrolment_token=token,
+            trust=token.trust if token else Trust.PROBATION,
+            trust_reason=f"enrolled by {token.name}" if token else "open registration",
+            trust_changed_at=now,
+            created_at=now,
+            last_active=now,
+            **described(fields),
+        )
+        return Registered(miner, key.plain)
+
+
+def _register_again(known: Miner, fields: Mapping[str, Any], plain_key: str, now: datetime) -> Registered:
+    if not plain_key or not key_matches(plain_key, known.key_digest):
+        raise MinerNameTaken
+    for name, value in described(fields).items():
+        setattr(known, name, value)
+    known.last_active = now
+    known.save()
+    return Registered(known, "")
+
+
+def described(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A registration's fields as a miner's columns; no model named means that it takes jobs that name none."""
+    served = [dict(model) for model in fields.get("models") or []]
+    gpus = [dict(gpu) for gpu in fields.get("gpus") or []]
+    first_gpu = gpus[0] if gpus else {}
+    return {
+        "name": fields["name"],
+        "ip_address": fields.get("ip_address") or "",
+        "gpu_name": fields.get("gpu_name") or first_gpu.get("name", ""),
+        "gpu_memory_mb": fields.get("gpu_memory_mb") or first_gpu.get("vram_mb", 0),
+        "gpus": gpus,
+        "status": fields.get("status") or MinerStatus.IDLE,
+        "agent": fields.get("agent") or "",
+        "instance": fields.get("instance") or "",
+        "served_models": served,
+        "model_ids": sorted({model["id"] for model in served}),
+        "features": sorted({feature for model in served for feature in model.get("features", [])}),
+        "max_context": max([model["max_context"] for model in served], default=4096),
+        "slots": fields.get("slots", 1),
+        "slots_free": fields.get("slots", 1),
+        "bench": dict(fields.get("bench") or {}),
+    }
+
+
+def _use_enrolment_token(plain: str, now: datetime) -> EnrolmentToken | None:
+    """Counts one use; raises EnrolmentRefused for a text that is no usable token."""
+    if not plain:
+        return None
+    prefix = plain[: len(ENROLMENT_TAG) + 8]
+    token = EnrolmentToken.objects.select_for_update().filter(prefix=prefix).first()
+    if token is None or not key_matches(plain, token.digest) or not token.is_usable(now):
+        raise EnrolmentRefused
+    token.uses = F("uses") + 1
+    token.save(update_fields=["uses"])
+    token.refresh_from_db()
+    return token
+
+
+def set_status(*, miner: Miner, status: MinerStatus, now: datetime) -> None:
+    """What a miner says of itself outside a heartbeat."""
+    Miner.objects.filter(pk=miner.pk).update(status=status, last_active=now)
+
+
+def request_drain(*, miner: Miner, drain: bool) -> None:
+    """Has a miner finish what runs and take nothing new, or lets it work again."""
+    Miner.objects.filter(pk=miner.pk).update(drain_requested=drain)
+
+
+def limit_slots(*, miner: Miner, max_slots: int | None) -> None:
+    """Caps the jobs that a miner is given at once; it is told with its next heartbeat."""
+    Miner.objects.filter(pk=miner.pk).update(max_slots=max_slots, config_pending=True)
+
+
+def _last_miner(affinity_key: str) -> int | None:
+    if not affinity_key:
+        return None
+    served = Job.objects.filter(affinity_key=affinity_key, state=JobState.COMPLETED).order_by("-created_at")
+    return served.values_list("miner_id", flat=True).first()
+
+
+def _next_virtual_start(business_id: int | None, lane: Lane, cost: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(fencing.NEXT_VIRTUAL_START, {"tenant": business_id or 0, "lane": lane, "cost": cost})
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,287 @@
+"""Token streams: what a miner writes is logged for fifteen minutes and published at once.
+
+Per job, Redis keeps a small hash (who may append, and where) and a stream (the log). Appending checks the fence and
+the offset, logs and publishes in one script, so two miners can never interleave. All of it may vanish: the hash is
+rebuilt from PostgreSQL, and the miner then sends its text again from the start.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypedDict
+from uuid import UUID
+
+from redis.exceptions import RedisError
+
+from mia.lib.redis import async_redis, sync_redis
+from miners.limits import STREAM_KEPT
+
+KEPT_S: Final = int(STREAM_KEPT.total_seconds())
+TOPIC_PREFIX: Final = "mia:topic:"
+RATE_PREFIX: Final = "mia:rate:"
+RATE_KEPT_S: Final = 120
+
+Event = dict[str, Any]
+
+
+class EntryKind(StrEnum):
+    """What a line of the log says."""
+
+    DELTA = "delta"
+    RESET = "reset"
+
+
+class AppendCode(StrEnum):
+    """What became of a piece of text."""
+
+    OK = "ok"
+    RANGE = "range"
+    LOST = "lost"
+    CANCEL = "cancel"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """One line of a job's log; `offset` counts the answer's characters before `text`."""
+
+    kind: EntryKind
+    attempt: int
+    offset: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text)
+
+
+@dataclass(frozen=True)
+class Append:
+    """A piece of text on its way into the log."""
+
+    job_id: UUID
+    fence: int
+    offset: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Appended:
+    """The log's answer: where the next piece has to start."""
+
+    code: AppendCode
+    next_offset: int
+
+
+class Usage(TypedDict):
+    """What an answer cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+# KEYS: hash, stream. ARGV: miner, fence, offset, length, text, seconds kept.
+APPEND_SCRIPT: Final = """
+local h = redis.call('HMGET', KEYS[1], 'fence', 'miner', 'next', 'cancelled', 'fresh', 'attempt', 'topic', 'job')
+if not h[1] then return {'unknown', 0} end
+if h[4] then return {'cancel', 0} end
+if h[1] ~= ARGV[2] or h[2] ~= ARGV[1] then return {'lost', 0} end
+local offset, next = tonumber(ARGV[3]), tonumber(h[3])
+local topic = 'mia:topic:' .. h[7]
+if offset == 0 and next > 0 and h[5] == '1' then
+  redis.call('XADD', KEYS[2], '*', 'k', 'reset', 'a', h[6], 'o', 0, 't', '')
+  redis.call('PUBLISH', topic, cjson.encode({type = 'reset', job_id = h[8], attempt = tonumber(h[6])}))
+  next = 0
+end
+if offset ~= next then return {'range', next} end
+local length = tonumber(ARGV[4])
+if length > 0 then
+  redis.call('XADD', KEYS[2], '*', 'k', 'delta', 'a', h[6], 'o', ARGV[3], 't', ARGV[5])
+  redis.call('PUBLISH', topic, cjson.encode({
+    type = 'delta', job_id = h[8], attempt = tonumber(h[6]), offset = offset, text = ARGV[5]}))
+end
+redis.call('HSET', KEYS[1], 'next', next + length, 'fresh', '0')
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+return {'ok', next + length}
+"""
+
+
+def state_key(job_id: UUID | str) -> str:
+    return f"mia:job:{{{job_id}}}"
+
+
+def stream_key(job_id: UUID | str) -> str:
+    return f"mia:stream:{{{job_id}}}"
+
+
+def publish(topic: str, event: Event) -> None:
+    """Tells whoever listens; best effort, for events that the database holds anyway."""
+    if not topic:
+        return
+    try:
+        sync_redis().publish(TOPIC_PREFIX + topic, json.dumps(event, default=str))
+    except RedisError:
+        return
+
+
+async def open_streams(offers: Iterable[Mapping[str, Any]]) -> None:
+    """Makes each offered job's hash say who may append and from where, and announces the attempt."""
+    pipeline = async_redis().pipeline(transaction=False)
+    for offer in offers:
+        pipeline.hset(state_key(offer["id"]), mapping=_state_of(offer))
+        pipeline.expire(state_key(offer["id"]), KEPT_S)
+        if offer["topic"]:
+            pipeline.publish(TOPIC_PREFIX + offer["topic"], json.dumps(_started_event(offer)))
+    await pipeline.execute()
+
+
+def _state_of(offer: Mapping[str, Any]) -> dict[str, str | int]:
+    return {
+        "job": str(offer["id"]),
+        "fence": offer["fence"],
+        "miner": offer["miner_id"],
+        "attempt": offer["attempt_count"],
+        "topic": offer["topic"],
+        "next": len(offer["resume_text"]),
+        "fresh": "1",
+    }
+
+
+def _started_event(offer: Mapping[str, Any]) -> Event:
+    return {"type": "started", "job_id": str(offer["id"]), "attempt": offer["attempt_count"], "model": offer["model"]}
+
+
+async def reopen_stream(*, job_id: UUID, fence: int, miner_id: int, attempt: int, topic: str) -> None:
+    """Rebuilds a hash that Redis lost; the miner is asked for its text from the start."""
+    state = {"job": str(job_id), "fence": fence, "miner": miner_id, "attempt": attempt, "topic": topic, "next": 0, "fresh": "0"}
+    pipeline = async_redis().pipeline(transaction=True)
+    pipeline.hset(state_key(job_id), mapping=state)
+    pipeline.delete(stream_key(job_id))
+    pipeline.expire(state_key(job_id), KEPT_S)
+    await pipeline.execute()
+
+
+async def append(miner_id: int, pieces: Sequence[Append]) -> list[Appended]:
+    """Logs and publishes the pieces in one round trip; raises RedisError."""
+    pipeline = async_redis().pipeline(transaction=False)
+    for piece in pieces:
+        keys = [state_key(piece.job_id), stream_key(piece.job_id)]
+        arguments = [miner_id, piece.fence, piece.offset, len(piece.text), piece.text, KEPT_S]
+        pipeline.eval(APPEND_SCRIPT, 2, *keys, *arguments)
+    replies = await pipeline.execute()
+    return [Appended(AppendCode(code), int(next_offset)) for code, next_offset in replies]
+
+
+async def count_tokens(miner_id: int, tokens: int, second: int) -> None:
+    """Adds to what the miner wrote in this second, for the live figures; raises RedisError."""
+    key = f"{RATE_PREFIX}{second}"
+    pipeline = async_redis().pipeline(transaction=False)
+    pipeline.hincrby(key, str(miner_id), tokens)
+    pipeline.expire(key, RATE_KEPT_S)
+    await pipeline.execute()
+
+
+def tokens_per_second(now_s: int, window_s: int = 10) -> dict[int, float]:
+    """Each miner's mean rate over the last full seconds; raises RedisError."""
+    pipeline = sync_redis().pipeline(transaction=False)
+    for second in range(now_s - window_s, now_s):
+        pipeline.hgetall(f"{RATE_PREFIX}{second}")
+    totals: dict[int, float] = {}
+    for counts in pipeline.execute():
+        for miner_id, tokens in counts.items():
+            totals[int(miner_id)] = totals.get(int(miner_id), 0.0) + int(tokens) / window_s
+    return totals
+
+
+def mark_cancelled(job_id: UUID) -> None:
+    """Makes the next piece of this job's text answer `cancel`; best effort, PostgreSQL says the same a little later."""
+    try:
+        sync_redis().eval(
+            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'cancelled', '1') end",
+            1,
+            state_key(job_id),
+        )
+    except RedisError:
+        return
+
+
+def read_text(job_id: UUID) -> str:
+    """What the visitor has been shown of this job so far; '' when Redis does not know."""
+    try:
+        rows = sync_redis().xrange(stream_key(job_id))
+    except RedisError:
+        return ""
+    return text_of([_entry(fields) for _, fields in rows])
+
+
+async def read_stream(job_id: UUID | str) -> list[StreamEntry]:
+    """The whole log of a job; [] when it is gone, raises RedisError when Redis is."""
+    rows = await async_redis().xrange(stream_key(job_id))
+    return [_entry(fields) for _, fields in rows]
+
+
+def text_of(entries: Iterable[StreamEntry]) -> str:
+    """The text that a log amounts to."""
+    text = ""
+    for entry in entries:
+        text = "" if entry.kind == EntryKind.RESET else text[: entry.offset] + entry.text
+    return text
+
+
+@dataclass
+class Replay:
+    """Where one reader of a job's answer stands, and what it still has to be sent.
+
+    Readers meet the same text twice (from the log and live, or sent again after Redis lost it); each character is
+    passed on once. After a reset the answer starts over.
+    """
+
+    attempt: int = 0
+    position: int = 0
+
+    def take(self, entry: StreamEntry) -> list[StreamEntry]:
+        """The entry, trimmed to what is new to the reader; [] when nothing is."""
+        if entry.kind == EntryKind.RESET:
+            return self._start_over(entry)
+        if entry.attempt < self.attempt or entry.end <= self.position:
+            return []
+        self.attempt = entry.attempt
+        text = entry.text[max(self.position - entry.offset, 0) :]
+        fresh = StreamEntry(EntryKind.DELTA, entry.attempt, entry.end - len(text), text)
+        self.position = entry.end
+        return [fresh]
+
+    def has_gap_before(self, entry: StreamEntry) -> bool:
+        """Text is missing between what the reader has and this entry: read the log first."""
+        return entry.kind == EntryKind.DELTA and entry.offset > self.position
+
+    def take_all(self, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
+        """What a reader must be sent to have the whole log: nothing of what a reset undid, then the new deltas."""
+        last_reset = max((i for i, entry in enumerate(entries) if entry.kind == EntryKind.RESET), default=None)
+        start = 0
+        if last_reset is not None:
+            start = last_reset if entries[last_reset].attempt > self.attempt and self.position else last_reset + 1
+        return [fresh for entry in entries[start:] for fresh in self.take(entry)]
+
+    def _start_over(self, entry: StreamEntry) -> list[StreamEntry]:
+        if entry.attempt <= self.attempt:
+            return []
+        had_text = self.position > 0
+        self.attempt, self.position = entry.attempt, 0
+        return [entry] if had_text else []
+
+
+def entry_of_event(event: Event) -> StreamEntry | None:
+    """The log line that a published `delta` or `reset` stands for."""
+    if event.get("type") == EntryKind.DELTA:
+        return StreamEntry(EntryKind.DELTA, event["attempt"], event["offset"], event["text"])
+    if event.get("type") == EntryKind.RESET:
+        return StreamEntry(EntryKind.RESET, event["attempt"], 0, "")
+    return None
+
+
+def _entry(fields: Mapping[str, str]) -> StreamEntry:
+    return StreamEntry(EntryKind(fields["k"]), int(fields["a"]), int(fields["o"]), fields["t"])

@@ -1,0 +1,118 @@
+"""How far a miner is trusted, and what moves it: canaries, forgeries, and people."""
+
+import logging
+import random
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, Max, Q
+from django.utils import timezone
+
+from miners import limits
+from miners.choices import JobKind, JobState, Lane, MinerStatus, Trust
+from miners.models import Canary, CanaryTrial, Job, Miner
+
+logger = logging.getLogger(__name__)
+
+CANARY_SYSTEM: Final = """You are a support agent. Answer in one short sentence, from the facts only.
+<facts>
+{facts}
+</facts>"""
+CANARY_TOKENS: Final = 200
+CANARY_DEADLINE: Final = limits.CHAT_DEADLINE
+
+
+def set_trust(miner: Miner, trust: Trust, *, reason: str, now: datetime) -> None:
+    """Moves a miner, and says why; it takes effect within two seconds."""
+    Miner.objects.filter(pk=miner.pk).update(trust=trust, trust_reason=reason[:200], trust_changed_at=now)
+    miner.trust = trust
+    logger.info("Miner %s is now %s: %s", miner.pk, trust.label, reason)
+
+
+def judge_canary(job: Job, *, now: datetime) -> None:
+    """Marks the trial of a finished canary and moves its miner. An engine's failure is no wrong answer."""
+    if job.kind != JobKind.CANARY:
+        return
+    trial = CanaryTrial.objects.select_related("canary", "miner").filter(pk=job.pk, passed=None).first()
+    if trial is None or job.state != JobState.COMPLETED:
+        return
+    trial.passed = trial.canary.expected.casefold() in job.output.casefold()
+    trial.save(update_fields=["passed"])
+    column = "canaries_passed" if trial.passed else "canaries_failed"
+    Miner.objects.filter(pk=trial.miner_id).update(**{column: F(column) + 1})
+    trial.miner.refresh_from_db()
+    _reconsider(trial.miner, now)
+
+
+def _reconsider(miner: Miner, now: datetime) -> None:
+    recent = list(
+        CanaryTrial.objects.filter(miner=miner, passed__isnull=False)
+        .filter(created_at__gt=miner.trust_changed_at)
+        .order_by("-created_at")
+        .values_list("passed", flat=True)[: limits.CANARY_WINDOW]
+    )
+    failed = recent.count(False)
+    if failed >= limits.CANARY_FAILURES_TO_SUSPECT and miner.trust > Trust.SUSPECT:
+        set_trust(miner, Trust.SUSPECT, reason=f"{failed} of the last {len(recent)} canaries failed", now=now)
+    elif miner.trust == Trust.PROBATION and not failed and len(recent) >= limits.CANARIES_TO_VERIFY:
+        set_trust(miner, Trust.VERIFIED, reason=f"{len(recent)} canaries passed", now=now)
+
+
+def note_forgery(miner: Miner, *, job_known: bool) -> None:
+    """A result for an attempt that was never this miner's; three of them make a suspect. Runs in platform scope.
+
+    A wrong fence for a job that the miner did hold is confusion more often than malice, and counts the same.
+    """
+    Miner.objects.filter(pk=miner.pk).update(forgery_count=F("forgery_count") + 1)
+    miner.refresh_from_db(fields=["forgery_count", "trust"])
+    logger.warning("Miner %s sent a fence that is not its own (job known to it: %s)", miner.pk, job_known)
+    if miner.forgery_count >= limits.FORGERIES_TO_SUSPECT and miner.trust > Trust.SUSPECT:
+        set_trust(miner, Trust.SUSPECT, reason="repeated forged fences", now=timezone.now())
+
+
+def send_due_canaries(*, now: datetime) -> int:
+    """Gives every online miner whose time has come one canary, aimed at it alone. Runs in platform scope."""
+    canaries = list(Canary.objects.filter(is_active=True))
+    if not canaries:
+        return 0
+    due = [miner for miner in _miners_without_canary(now) if now - miner.last_canary_at >= _interval(miner)]
+    for miner in due:
+        send_canary(miner, random.choice(canaries), now=now)  # noqa: S311
+    return len(due)
+
+
+def _miners_without_canary(now: datetime) -> list[Miner]:
+    pending = Q(canary_trials__passed=None, canary_trials__job__finished_at=None, canary_trials__isnull=False)
+    idle = Miner.objects.online(now).filter(status=MinerStatus.IDLE).exclude(
+        pk__in=Miner.objects.filter(pending).values("pk")
+    )
+    miners = list(idle.annotate(newest_canary_at=Max("canary_trials__created_at")))
+    for miner in miners:
+        miner.last_canary_at = miner.newest_canary_at or miner.created_at.replace(year=2000)
+    return miners
+
+
+def _interval(miner: Miner) -> object:
+    return limits.CANARY_EVERY_IN_PROBATION if miner.trust <= Trust.PROBATION else limits.CANARY_EVERY
+
+
+@transaction.atomic
+def send_canary(miner: Miner, canary: Canary, *, now: datetime) -> Job:
+    """One canary for one miner. To the miner it looks like any chat job."""
+    job = Job.objects.create(
+        kind=JobKind.CANARY,
+        lane=Lane.IDLE,
+        messages=[
+            {"role": "system", "content": CANARY_SYSTEM.format(facts=canary.facts)},
+            {"role": "user", "content": canary.question},
+        ],
+        params={"temperature": 0.0},
+        max_tokens=CANARY_TOKENS,
+        min_trust=Trust.SUSPECT,
+        target_miner=miner,
+        deadline=now + CANARY_DEADLINE,
+        created_at=now,
+    )
+    CanaryTrial.objects.create(job=job, canary=canary, miner=miner, created_at=now)
+    return job
