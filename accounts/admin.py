@@ -12,7 +12,6 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -24,7 +23,6 @@ from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import services
-from accounts.audit import Changes
 from accounts.choices import KeyKind, Role
 from accounts.forms import ApiKeyForm, InvitationForm, JwtIssuerForm, MembershipForm
 from accounts.models import ApiKey, AuditEntry, Business, Invitation, JwtIssuer, Membership, User
@@ -39,6 +37,7 @@ from accounts.scoped_admin import (
     column,
     user_of,
 )
+from accounts.shown_once import become, shown_once_page
 
 __all__ = [
     "ReadOnlyInline",
@@ -396,25 +395,3 @@ def key_state(key: ApiKey, now: datetime) -> str:
     if key.revoked_at is not None:
         return "Revoked"
     return "Live" if key.is_live(now) else "Expired"
-
-
-def become(form_row: models.Model, saved: models.Model) -> None:
-    """Gives the admin's unsaved row what the service saved, so that the admin can log and link it."""
-    for field in saved._meta.concrete_fields:
-        setattr(form_row, field.attname, getattr(saved, field.attname))
-    form_row._state.adding = False
-
-
-def shown_once_page(
-    model_admin: TenantModelAdmin[Any], request: HttpRequest, obj: models.Model, template: str, context: Changes
-) -> TemplateResponse:
-    """A page instead of a redirect: what it shows is kept nowhere, not even in a message."""
-    page = {
-        **model_admin.admin_site.each_context(request),
-        "title": str(obj),
-        "opts": obj._meta,
-        "original": obj,
-        "list_url": reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_changelist"),
-        **context,
-    }
-    return TemplateResponse(request, template, page, headers={"Cache-Control": "no-store"})

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from accounts.authentication import JwtAuthentication, KeyAuthentication, StaffSessionAuthentication
 from accounts.permissions import HasAllowedKind
 from accounts.principals import Principal, PrincipalKind, visible_business_ids
-from accounts.tenancy import business_scope, no_scope, platform_scope
+from accounts.tenancy import business_scope, no_scope, platform_scope, undoable
 
 TENANT_KINDS = frozenset(
     {PrincipalKind.PUBLISHABLE, PrincipalKind.SECRET, PrincipalKind.CLIENT, PrincipalKind.DASHBOARD}
@@ -53,7 +53,7 @@ class ScopedAPIView(APIView):
             authenticators.append(StaffSessionAuthentication())
         return authenticators
 
-    def get_permissions(self) -> Sequence[BasePermission]:
+    def get_permissions(self) -> Sequence[Any]:
         """What is open to everybody is told to the schema too, which knows AllowAny and not `allow_anonymous`."""
         permissions = list(super().get_permissions())
         return [*permissions, AllowAny()] if self.allow_anonymous else permissions
@@ -93,7 +93,7 @@ class ScopedAPIView(APIView):
         method = (request.method or "").lower()
         known = method in self.http_method_names
         handler = getattr(self, method, self.http_method_not_allowed) if known else self.http_method_not_allowed
-        with self.scope(request):
+        with undoable(), self.scope(request):
             response: HttpResponseBase = handler(request, *args, **kwargs)
             if response.status_code >= 400:
                 transaction.set_rollback(True)

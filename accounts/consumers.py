@@ -14,6 +14,7 @@ from django.http.request import validate_host
 from accounts.middleware import scope_of_user
 from accounts.models import User
 from accounts.permissions import Right, has_right
+from accounts.tenancy import undoable
 from mia.lib.errors import InvalidRequest
 from mia.lib.strict_json import parse_strict_json
 
@@ -69,7 +70,7 @@ class StaffConsumer(AsyncJsonWebsocketConsumer):
         **kwargs: Arguments.kwargs,
     ) -> Result:
         """Runs blocking code in a thread, in a transaction that sees what the user may see now. Raises Refused."""
-        return await database_sync_to_async(self._run)(function, *args, **kwargs)
+        return await database_sync_to_async(self._run, thread_sensitive=False)(function, *args, **kwargs)
 
     def _run(
         self,
@@ -80,7 +81,7 @@ class StaffConsumer(AsyncJsonWebsocketConsumer):
         user = User.objects.filter(pk=self.user_id).first()
         if user is None or not has_right(user, self.required_right):
             raise Refused("You may not use this page.")
-        with scope_of_user(user):
+        with undoable(), scope_of_user(user):
             return function(user, *args, **kwargs)
 
     def _check_origin(self) -> None:

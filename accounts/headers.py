@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from channels.db import database_sync_to_async
+
 from accounts.origins import is_allowed
 from accounts.principals import Principal, PrincipalKind
-from accounts.resolution import resolve_key
+from accounts.resolution import resolve_key, resolve_key_async
 from accounts.tokens import resolve_token
 from mia.lib.errors import NotAuthenticated, OriginNotAllowed
 
@@ -84,6 +86,16 @@ def principal_of_token(credentials: Credentials) -> Principal | None:
 def principal_from_headers(credentials: Credentials) -> Principal | None:
     """The holder of the key or token in the headers; None when there is neither.
 
-    Blocking: coroutines call it through `asyncio.to_thread`. Raises NotAuthenticated and OriginNotAllowed.
+    Blocking: it may ask the database. Raises NotAuthenticated and OriginNotAllowed.
     """
     return principal_of_key(credentials) or principal_of_token(credentials)
+
+
+async def principal_from_headers_async(credentials: Credentials) -> Principal | None:
+    """The same for coroutines; a key whose verdict is remembered costs no thread."""
+    key = key_of(credentials)
+    if key is None:
+        return await database_sync_to_async(principal_of_token, thread_sensitive=False)(credentials)
+    principal = await resolve_key_async(key)
+    check_origin(principal, credentials)
+    return principal

@@ -15,7 +15,7 @@ from django.utils.cache import patch_vary_headers
 from accounts.models import User
 from accounts.origins import is_allowed, some_live_key_serves
 from accounts.principals import Principal, PrincipalKind, visible_business_ids
-from accounts.tenancy import business_scope, platform_scope
+from accounts.tenancy import business_scope, platform_scope, undoable
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -45,7 +45,7 @@ class StaffScopeMiddleware:
         if not request.path.startswith(self.prefix):
             return self.get_response(request)
         user = request.user
-        with scope_of_user(user):
+        with undoable(), scope_of_user(user):
             response = self.get_response(request)
             if response.status_code >= 400:
                 transaction.set_rollback(True)

@@ -26,14 +26,21 @@ class RecentAnswers(Generic[Answer]):
 
     def get(self, question: Hashable, ask: Callable[[], Answer]) -> Answer:
         """The remembered answer, or the one that `ask` gives now; several threads may ask at once."""
+        remembered = self.look(question)
+        if remembered is not None:
+            return remembered[0]
         asked_at = self._clock()
-        with self._lock:
-            remembered = self._answers.get(question)
-        if remembered is not None and asked_at - remembered[0] < self.lifetime_s:
-            return remembered[1]
         answer = ask()
         self._remember(question, asked_at, answer)
         return answer
+
+    def look(self, question: Hashable) -> tuple[Answer] | None:
+        """The remembered answer, in a tuple as it may be None itself; None when there is none that is young enough."""
+        with self._lock:
+            remembered = self._answers.get(question)
+        if remembered is None or self._clock() - remembered[0] >= self.lifetime_s:
+            return None
+        return (remembered[1],)
 
     def clear(self) -> None:
         with self._lock:

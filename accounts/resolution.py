@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
+from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from accounts.choices import KeyKind
@@ -38,11 +39,31 @@ def register_lookup(kind: KeyKind, lookup: Lookup) -> None:
 
 
 def resolve_key(plain: str) -> Principal:
-    """The holder of a key. Blocking: from a coroutine, call it through `asyncio.to_thread`. Raises NotAuthenticated."""
+    """The holder of a key. Blocking: it may ask the database. Raises NotAuthenticated."""
+    parsed = _parse(plain)
+    return _known(verdicts.get(digest_key(plain), partial(_look_up, parsed)))
+
+
+async def resolve_key_async(plain: str) -> Principal:
+    """The same for coroutines: at once while the verdict is remembered, else in a thread.
+
+    Not `asyncio.to_thread`: its threads would each keep a connection of the pool for good.
+    """
+    _parse(plain)
+    remembered = verdicts.look(digest_key(plain))
+    if remembered is not None:
+        return _known(remembered[0])
+    return await database_sync_to_async(resolve_key, thread_sensitive=False)(plain)
+
+
+def _parse(plain: str) -> ParsedKey:
     parsed = parse_key(plain)
     if parsed is None:
         raise NotAuthenticated("The key is not valid.")
-    principal = verdicts.get(digest_key(plain), partial(_look_up, parsed))
+    return parsed
+
+
+def _known(principal: Principal | None) -> Principal:
     if principal is None:
         raise NotAuthenticated("The key is unknown, revoked or expired.")
     return principal

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.contrib import messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models
+from django.db import models, transaction
 from django.db.models.fields.related import RelatedField
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -224,8 +224,10 @@ class TenantModelAdmin(ScopedFieldsMixin, ModelAdmin[Row]):
             shown = [name for name in flatten_fieldsets(self.get_fieldsets(request, obj)) if isinstance(name, str)]
             kwargs["fields"] = list(dict.fromkeys([*shown, "business"]))
         form = super().get_form(request, obj, change, **kwargs)
-        if "business" in form.base_fields:
-            self._fix_business(form.base_fields["business"], request, change)
+        if change and "business" in form.base_fields:
+            form.base_fields["business"].disabled = True
+        elif "business" in form.base_fields and not self.has_choice(request):
+            return with_fixed_business(form, next(iter(visible_business_ids(user_of(request)) or ()), None))
         return form
 
     def choices_for(
@@ -239,13 +241,6 @@ class TenantModelAdmin(ScopedFieldsMixin, ModelAdmin[Row]):
 
     def _has_business_field(self) -> bool:
         return self.business_path == "business" and has_field(self.model, "business")
-
-    def _fix_business(self, field: Any, request: HttpRequest, change: bool) -> None:
-        if change:
-            field.disabled = True
-        elif not self.has_choice(request):
-            field.disabled = True
-            field.initial = next(iter(visible_business_ids(user_of(request)) or ()), None)
 
     # --- On record
 
@@ -292,7 +287,8 @@ class TenantModelAdmin(ScopedFieldsMixin, ModelAdmin[Row]):
     def _told(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         """What a service refuses is undone and said on the page the user came from."""
         try:
-            return view()
+            with transaction.atomic():
+                return view()
         except ApplicationError as error:
             messages.error(request, " ".join(refusal_texts(error)))
             return HttpResponseRedirect(request.get_full_path())
@@ -333,6 +329,20 @@ class ReadOnlyInline(ScopedFieldsMixin, TabularInline[Any, Any]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def with_fixed_business(form: Any, business_id: int | None) -> Any:
+    """A form for the one business that somebody has: nothing that is sent changes it."""
+
+    class FixedBusinessForm(form):
+        """Starts with the business and ignores what comes for it."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.initial["business"] = business_id
+            self.fields["business"].disabled = True
+
+    return FixedBusinessForm
 
 
 def without_field(fieldsets: Any, name: str) -> list[tuple[Any, dict[str, Any]]]:

@@ -60,6 +60,7 @@ class BusinessDetails(TypedDict):
     min_trust: NotRequired[int]
 
 
+@transaction.atomic
 def create_business(
     *, actor: Actor, name: str, owner: User | None = None, **details: Unpack[BusinessDetails]
 ) -> Business:
@@ -75,6 +76,7 @@ def create_business(
     return business
 
 
+@transaction.atomic
 def erase_business(*, actor: Actor, business: Business) -> None:
     """Deletes a business with everything that belongs to it; what stays is one entry that says who did it."""
     _require_platform(actor)
@@ -84,6 +86,7 @@ def erase_business(*, actor: Actor, business: Business) -> None:
     forget_keys()
 
 
+@transaction.atomic
 def add_member(*, actor: Actor, business: Business, user: User, role: Role) -> Membership:
     """Gives a person a role, and access to the admin. Raises Conflict for somebody who is a member already."""
     with business_scope(business.pk):
@@ -93,6 +96,7 @@ def add_member(*, actor: Actor, business: Business, user: User, role: Role) -> M
         return _join(actor=actor, business=business, user=user, role=role)
 
 
+@transaction.atomic
 def change_member_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
     """Raises Conflict where nobody would be left to own the business."""
     with business_scope(membership.business_id):
@@ -107,6 +111,7 @@ def change_member_role(*, actor: Actor, membership: Membership, role: Role) -> M
     return membership
 
 
+@transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership) -> None:
     """Takes a person's role away; anybody may leave. Raises Conflict for the last owner."""
     with business_scope(membership.business_id):
@@ -119,6 +124,7 @@ def remove_member(*, actor: Actor, membership: Membership) -> None:
         membership.delete()
 
 
+@transaction.atomic
 def invite_member(
     *, actor: Actor, business: Business, email: str, role: Role, now: datetime | None = None
 ) -> tuple[Invitation, str]:
@@ -146,6 +152,7 @@ def invite_member(
     return invitation, token
 
 
+@transaction.atomic
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
     """Makes the link of an invitation that waits useless."""
     with business_scope(invitation.business_id):
@@ -168,6 +175,7 @@ def find_invitation(*, token: str, now: datetime | None = None) -> Invitation:
     return invitation
 
 
+@transaction.atomic
 def accept_invitation(*, token: str, name: str = "", password: str = "", now: datetime | None = None) -> Membership:
     """Makes the invited person a member, and a user with this password where the address is new here.
 
@@ -184,6 +192,7 @@ def accept_invitation(*, token: str, name: str = "", password: str = "", now: da
         return _join(actor=user, business=invitation.business, user=user, role=Role(invitation.role))
 
 
+@transaction.atomic
 def issue_api_key(
     *,
     actor: Actor,
@@ -216,6 +225,7 @@ def issue_api_key(
     return key, made.plain
 
 
+@transaction.atomic
 def change_api_key_origins(*, actor: Actor, key: ApiKey, allowed_origins: Iterable[str]) -> ApiKey:
     """Changes the pages that may use a publishable key."""
     with business_scope(key.business_id):
@@ -228,6 +238,7 @@ def change_api_key_origins(*, actor: Actor, key: ApiKey, allowed_origins: Iterab
     return key
 
 
+@transaction.atomic
 def revoke_api_key(*, actor: Actor, key: ApiKey, now: datetime | None = None) -> ApiKey:
     """Ends a key: at once in this process, within the five seconds of their caches in the others. Idempotent."""
     now = now or timezone.now()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import django_rq
 
-from accounts.tenancy import business_scope
+from accounts.tenancy import business_scope, undoable
 
 
 class TenantFunction(Protocol):
@@ -29,7 +29,7 @@ class TenantTask:
         update_wrapper(self, function)
 
     def __call__(self, *, business_id: int, **arguments: object) -> object:
-        with business_scope(business_id):
+        with undoable(), business_scope(business_id):
             return self.function(business_id=business_id, **arguments)
 
     @property

@@ -7,12 +7,13 @@ table shows no row and takes none, whatever the query, so a forgotten scope is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models, transaction
 from django.utils.translation import gettext_lazy as _
+from psycopg.pq import TransactionStatus
 from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from accounts.models import Business, User
     from accounts.principals import Principal
 
-READ_SCOPE_SQL = "SELECT current_setting('app.business_ids', true), current_setting('app.platform', true)"
 SET_SCOPE_SQL = "SELECT set_config('app.business_ids', %s, true), set_config('app.platform', %s, true)"
 
 
@@ -32,28 +32,68 @@ class Scope:
     business_ids: str = ""
     platform: str = ""
 
-    @classmethod
-    def read(cls) -> Scope:
-        with connection.cursor() as cursor:
-            cursor.execute(READ_SCOPE_SQL)
-            business_ids, platform = cursor.fetchone()
-        return cls(business_ids or "", platform or "")
-
     def apply(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(SET_SCOPE_SQL, [self.business_ids, self.platform])
 
 
+NOTHING = Scope()
+
+
+def _in_force() -> Scope:
+    """The scope of this thread's connection, as the nesting of `with` blocks has it; PostgreSQL need not be asked."""
+    scope: Scope = getattr(connection, "mia_scope", NOTHING)
+    return scope
+
+
+def _note(scope: Scope) -> None:
+    connection.mia_scope = scope  # type: ignore[attr-defined]
+
+
 @contextmanager
 def _opened(scope: Scope) -> Iterator[None]:
-    nested = connection.in_atomic_block
+    if connection.in_atomic_block:
+        with _changed_to(scope):
+            yield
+        return
     with transaction.atomic():
-        previous = Scope.read() if nested else Scope()
         scope.apply()
+        _note(scope)
+        try:
+            yield
+        finally:
+            _note(NOTHING)
+
+
+@contextmanager
+def _changed_to(scope: Scope) -> Iterator[None]:
+    """Another scope for a part of the current transaction; no savepoint: to undo it alone, see `undoable`."""
+    previous = _in_force()
+    if previous == scope:
         yield
+        return
+    scope.apply()
+    _note(scope)
+    try:
+        yield
+    finally:
+        _note(previous)
         # After an error the rollback itself restores the settings, and a doomed transaction takes no statement.
-        if nested and not connection.needs_rollback:
+        if not _is_doomed():
             previous.apply()
+
+
+def undoable() -> AbstractContextManager[None]:
+    """Stands before a scope whose work may be undone alone: a savepoint inside a transaction.
+
+    Outside of one it is nothing, as the scope opens a transaction itself; that saves a request one statement.
+    """
+    return transaction.atomic() if connection.in_atomic_block else nullcontext()
+
+
+def _is_doomed() -> bool:
+    status = connection.connection.info.transaction_status
+    return connection.needs_rollback or status != TransactionStatus.INTRANS
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""How the native lane lets somebody follow a conversation: by token, without a thread, or by a business's credential."""
+"""How the native lane lets somebody follow a conversation: by token, without a thread, or by a credential."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -19,6 +21,8 @@ from mia.lib.errors import NotAuthenticated, NotFound, OriginNotAllowed
 from mia.lib.hot import Headers, HotRequest
 
 SESSION_HEADER = "x-session-token"
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ async def cors_headers(request: HotRequest, *, is_served: bool | None = None) ->
     return {**headers, "access-control-allow-origin": origin} if is_served else headers
 
 
-def in_thread(function):  # type: ignore[no-untyped-def]
+def in_thread(function: Callable[Arguments, Result]) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
     """Blocking code for a coroutine: any thread of the small default pool, and no database connection kept."""
     return database_sync_to_async(function, thread_sensitive=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from accounts.api import scope_of
@@ -16,6 +16,7 @@ from chats.access import AGENT_TOKEN, USER_TOKEN, access_bot
 from chats.admittance import expiry_of
 from chats.choices import Role
 from chats.models import Conversation
+from chats.replies import Reply
 from chats.services import Caller, Question
 from chats.tokens import Pass, read_session_token, read_stream_token, session_token
 from mia.lib.errors import NotAuthenticated, NotFound
@@ -85,7 +86,7 @@ def leave(attendant: Attendant, *, now: datetime) -> None:
             handoffs.leave_seat(_open(attendant, lock=True), socket_id=attendant.socket_id, now=now)
 
 
-def say(attendant: Attendant, *, message: str, now: datetime) -> dict[str, Any] | None:
+def say(attendant: Attendant, *, message: str, now: datetime) -> Reply | None:
     """A message from either side; what a visitor's question led to, or None for an agent's words."""
     with scope_of(attendant.caller.principal):
         if not attendant.is_agent:

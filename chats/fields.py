@@ -73,10 +73,13 @@ class ToolsField(serializers.ListField):
         return checked
 
 
-class ToolChoiceField(serializers.JSONField):
+class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
     """`auto`, `none`, `required`, or one function by name."""
 
-    def to_internal_value(self, data: Any) -> str | dict[str, Any]:
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+    def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, str) and data in TOOL_CHOICES:
             return data
         name = named_function(data)

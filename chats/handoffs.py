@@ -59,7 +59,7 @@ def hand_back(conversation: Conversation, *, now: datetime) -> Conversation:
 def take_seat(conversation: Conversation, *, socket_id: UUID, name: str, now: datetime) -> AgentSeat:
     """An agent's socket joined; the caller may not hold the conversation's row yet."""
     _stop_writing(conversation, now)
-    seat = AgentSeat.objects.create(
+    seat: AgentSeat = AgentSeat.objects.create(
         business_id=conversation.business_id,
         conversation=conversation,
         socket_id=socket_id,
@@ -116,8 +116,10 @@ def _turn_human(conversation: Conversation) -> Conversation:
 
 def _stop_writing(conversation: Conversation, now: datetime) -> None:
     """Comes before anything that locks the conversation's row: a job that ends locks the job first too."""
-    jobs = Job.objects.filter(business_id=conversation.business_id, topic=conversation.topic)
-    for job in jobs.filter(pk=conversation.last_job_id).live():
+    if conversation.last_job_id is None:
+        return
+    jobs = Job.objects.filter(business_id=conversation.business_id, pk=conversation.last_job_id)
+    for job in jobs.live():
         cancel_job(job=job, now=now)
 
 

@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import json
 from datetime import datetime, timedelta
-from typing import Any
 
 from accounts.principals import Principal, PrincipalKind
 from chats.models import IdempotencyRecord
+from chats.replies import Taken
 from mia.lib.errors import IdempotencyConflict, InvalidRequest
 
 KEPT = timedelta(hours=48)
@@ -22,7 +22,7 @@ class Claim:
     """A key that is ours to use, or the reply that it got before."""
 
     record_id: int
-    earlier_reply: dict[str, Any] | None = None
+    earlier_reply: Taken | None = None
 
 
 def check_key(key: str) -> str:
@@ -60,5 +60,5 @@ def claim(*, business_id: int, holder: str, key: str, request_hash: str, now: da
     return Claim(record.pk, record.response)
 
 
-def remember(claim: Claim, reply: dict[str, Any]) -> None:
+def remember(claim: Claim, reply: Taken) -> None:
     IdempotencyRecord.objects.filter(pk=claim.record_id).update(status=200, response=reply)

@@ -16,6 +16,7 @@ from chats.views import SESSION_HEADER
 from mia.lib.errors import NotFound
 from mia.lib.lane_schema import LaneOperation
 
+SESSION_ID = OpenApiParameter("session_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 STREAM_TOKEN = OpenApiParameter(
     "stream_token", str, description="Of `stream_url` or POST …/stream_token; good for 15 minutes."
 )
@@ -42,7 +43,7 @@ class EventStreamView(ScopedAPIView):
     @extend_schema(
         operation_id="chat_events",
         tags=["chat"],
-        parameters=[STREAM_TOKEN, SESSION_HEADER, LAST_EVENT_ID],
+        parameters=[SESSION_ID, STREAM_TOKEN, SESSION_HEADER, LAST_EVENT_ID],
         responses={(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description=EVENTS)},
     )
     def get(self, request: Request, session_id: UUID) -> Response:

@@ -40,7 +40,7 @@ def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
 
 def _answer(conversation: Conversation, job: Job, now: datetime) -> ChatLog:
     return ChatLog(
-        business_id=job.business_id,
+        business_id=conversation.business_id,
         conversation=conversation,
         role=Role.ASSISTANT,
         message=job.output,
@@ -58,7 +58,7 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
     words = CANCELLED_NOTE if was_cancelled else FAILURE_NOTE
     _keep(
         ChatLog(
-            business_id=job.business_id,
+            business_id=conversation.business_id,
             conversation=conversation,
             role=Role.SYSTEM,
             message=words,

@@ -42,6 +42,13 @@ class Taken(TypedDict):
     eta_ms: int | None
 
 
+class Reply(Taken):
+    """The whole reply to a message."""
+
+    session_token: str
+    stream_url: str
+
+
 class JobResult(TypedDict):
     """A finished answer."""
 
@@ -68,7 +75,7 @@ def delivered(conversation: Conversation) -> Taken:
     return {**_taken(conversation), "status": "delivered", "message": DELIVERED_MESSAGE}
 
 
-def with_tokens(taken: Taken, business_id: int) -> dict[str, Any]:
+def with_tokens(taken: Taken, business_id: int) -> Reply:
     """The whole reply; the tokens are made now, so that a repeated reply carries good ones."""
     conversation_id = UUID(taken["session_id"])
     job_id = UUID(taken["job_id"]) if taken["job_id"] else None

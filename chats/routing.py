@@ -3,16 +3,15 @@
 `POST /chat` is Django's, wrapped by `chats.consumers.waiting_chat` in `mia.asgi`.
 """
 
-from django.urls import path
-
 from chats.consumers import EventStream
 from chats.sockets import ChatSocket, SeedSocket
+from mia.lib.hot import route
 
 http_urlpatterns = [
-    path("chat/<uuid:session_id>/events", EventStream.as_asgi()),
+    route("chat/<uuid:session_id>/events", EventStream.as_asgi()),
 ]
 
 websocket_urlpatterns = [
-    path("ws/chat/<uuid:session_id>/", ChatSocket.as_asgi()),
-    path("api/chat/ws", SeedSocket.as_asgi()),
+    route("ws/chat/<uuid:session_id>/", ChatSocket.as_asgi()),
+    route("api/chat/ws", SeedSocket.as_asgi()),
 ]

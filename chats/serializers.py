@@ -43,7 +43,7 @@ class ChatRequest(serializers.Serializer[Any]):
     session_token = SessionField()
     bot_id = IdField(required=False, allow_null=True)
     business_id = IdField(required=False, allow_null=True, help_text="May be left out; the key says it.")
-    context = StrictText(
+    context = StrictText(  # type: ignore[assignment]  # DRF's own name for what a serializer is given
         required=False,
         allow_blank=True,
         allow_null=True,

@@ -14,6 +14,7 @@ from chats.choices import Mode, Role, Status
 from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
+from chats.replies import Reply, Taken
 from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
 from miners.models import Job
@@ -47,7 +48,7 @@ class Caller:
     session_token: str = ""
 
 
-def ask(*, caller: Caller, question: Question, now: datetime, idempotency_key: str = "") -> dict[str, Any]:
+def ask(*, caller: Caller, question: Question, now: datetime, idempotency_key: str = "") -> Reply:
     """Takes a message and puts the answer to it on the network, in the caller's transaction; the reply for the caller.
 
     The same Idempotency-Key again gets the first reply and does nothing, also when both come at once.
@@ -70,7 +71,7 @@ def ask(*, caller: Caller, question: Question, now: datetime, idempotency_key: s
     return replies.with_tokens(taken, business_id)
 
 
-def _take(caller: Caller, question: Question, now: datetime) -> dict[str, Any]:
+def _take(caller: Caller, question: Question, now: datetime) -> Taken:
     conversation, bot = _open(caller, question, now)
     if handoffs.is_human(conversation, now):
         return _deliver(conversation, question, now)
@@ -90,16 +91,16 @@ def _open(caller: Caller, question: Question, now: datetime) -> tuple[Conversati
     return Conversation(business=bot.business, bot=bot, created_at=now, last_message_at=now), bot
 
 
-def _deliver(conversation: Conversation, question: Question, now: datetime) -> dict[str, Any]:
+def _deliver(conversation: Conversation, question: Question, now: datetime) -> Taken:
     log = _log(conversation, Role.USER, question.message, now)
     log.save()
     conversation.touch(question.message, now)
     conversation.save(update_fields=["snippet", "last_message_at"])
     events.announce_message(conversation, log)
-    return dict(replies.delivered(conversation))
+    return replies.delivered(conversation)
 
 
-def _queue(conversation: Conversation, bot: Bot, question: Question, now: datetime) -> dict[str, Any]:
+def _queue(conversation: Conversation, bot: Bot, question: Question, now: datetime) -> Taken:
     history = _history(conversation)
     request = _job_request(conversation, bot, history, question)
     waiting = admission.check_queue(conversation.business_id)
@@ -112,12 +113,12 @@ def _queue(conversation: Conversation, bot: Bot, question: Question, now: dateti
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
     place = queue_position(job)
-    return dict(replies.queued(conversation, job, place.position, place.eta_ms))
+    return replies.queued(conversation, job, place.position, place.eta_ms)
 
 
 def _history(conversation: Conversation) -> list[ChatLog]:
     """Oldest first; a conversation that is not saved yet has none."""
-    if conversation.pk is None:
+    if conversation._state.adding:
         return []
     logs = ChatLog.objects.for_business(conversation.business_id).filter(conversation=conversation)
     return list(reversed(logs.latest(MAX_HISTORY)))
@@ -161,7 +162,7 @@ def _save(conversation: Conversation) -> bool:
 
     The row is locked only now, after the network's rows: a job that ends locks them in this order too.
     """
-    if conversation.pk is None:
+    if conversation._state.adding:
         conversation.save(force_insert=True)
         return True
     if conversation.status == Status.RESOLVED:

@@ -13,8 +13,8 @@ from mia.lib.errors import NotFound, format_timestamp
 from miners.choices import LIVE_STATES, JobState
 
 SNAPSHOT: Final = """
-SELECT c.id AS conversation, c.mode, c.last_job_id, j.id AS job, j.state, j.attempt_count, j.model, j.output, j.tool_calls,
-       j.finish_reason, j.prompt_tokens, j.tokens_generated, j.error_code, l.id AS message, l.citations,
+SELECT c.id AS conversation, c.mode, c.last_job_id, j.id AS job, j.state, j.attempt_count, j.model, j.output,
+       j.tool_calls, j.finish_reason, j.prompt_tokens, j.tokens_generated, j.error_code, l.id AS message, l.citations,
        coalesce((SELECT max(id) FROM chats_chatlog WHERE conversation_id = c.id), 0) AS last_log,
        (extract(epoch FROM clock_timestamp() - j.created_at) * 1000)::bigint AS age_ms,
        %(origin)s <> '' AND EXISTS (

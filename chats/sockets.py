@@ -176,7 +176,8 @@ class ChatSocket:
     async def _say(self, attendant: Attendant, message: str) -> None:
         taken = await in_thread(attendance.say)(attendant, message=message, now=timezone.now())
         if taken is not None and taken["job_id"]:
-            await self._write({"type": "queued", **{name: taken[name] for name in ("job_id", "position", "eta_ms")}})
+            shown = {"job_id": taken["job_id"], "position": taken["position"], "eta_ms": taken["eta_ms"]}
+            await self._write({"type": "queued", **shown})
 
     async def _watch(self, attendant: Attendant) -> None:
         """Ends the socket when its token does; looks every half minute whether the token was revoked."""

@@ -47,8 +47,9 @@ class KeyThrottle(BucketThrottle):
     """The speed of one credential and of its business."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        if isinstance(request.user, Principal):
-            admission.check_key(request.user)
+        user: object = request.user
+        if isinstance(user, Principal):
+            admission.check_key(user)
         return True
 
 
@@ -58,7 +59,7 @@ class ChatAPIView(ScopedAPIView):
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset(
         {PrincipalKind.PUBLISHABLE, PrincipalKind.SECRET, PrincipalKind.DASHBOARD}
     )
-    throttle_classes: ClassVar[list[type[BaseThrottle]]] = [KeyThrottle]
+    throttle_classes = (KeyThrottle,)
 
     def caller(self, token: str | None = None) -> services.Caller:
         """The session's token comes in the header, or in a body that has one."""
@@ -89,7 +90,7 @@ class ChatView(ChatAPIView):
         responses={200: serializers.ChatReply},
     )
     def post(self, request: Request) -> Response:
-        """Asks a question. The answer is streamed at `stream_url`, kept at `poll_url`, or in the reply, if waited for."""
+        """Asks a question. The answer is streamed at `stream_url`, kept at `poll_url`, or waited for."""
         caller, fields = self.checked(serializers.ChatRequest)
         question = services.Question(**{name: value for name, value in fields.items() if value is not None})
         key = request.headers.get("Idempotency-Key", "")
@@ -258,9 +259,9 @@ class StreamTokenView(ChatAPIView):
         """A token for the event stream and the socket of a session, good for 15 minutes."""
         caller, _fields = self.checked(serializers.SessionRequest)
         conversation = services.open_stream(caller=caller, session_id=session_id)
-        ids = {"conversation_id": conversation.public_id, "business_id": conversation.business_id}
+        token = stream_token(conversation_id=conversation.public_id, business_id=conversation.business_id)
         url = stream_url(conversation.public_id, conversation.business_id)
-        return Response({"stream_token": stream_token(**ids), "stream_url": url})
+        return Response({"stream_token": token, "stream_url": url})
 
 
 class ConfigView(ChatAPIView):

@@ -14,7 +14,6 @@ from gpu_miner.supervisor import Supervisor
 logger = logging.getLogger("gpu_miner")
 
 TICK_S = 0.2
-STATUS_EVERY_TICKS = 5
 STOPPED_HARD = 1
 
 
@@ -47,15 +46,13 @@ def _run(supervisor: Supervisor, settings: Settings) -> int:
 def _watch(supervisor: Supervisor, interrupts: Interrupts) -> bool:
     """Show the status until the miner ends; true when a second signal ended it hard."""
     line = StatusLine()
-    signals = ticks = 0
+    signals = 0
     while not supervisor.wait(0):
         came = interrupts.wait(TICK_S)
         if came:
             signals += came
             _react(supervisor, signals)
-        if ticks % STATUS_EVERY_TICKS == 0:
-            line.show(supervisor.situation())
-        ticks += 1
+        line.show(supervisor.situation())
         if signals > 1:
             break
     line.close()

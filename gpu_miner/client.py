@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class PlatformClient:
         reply = self._call(
             "GET",
             "/job/next",
-            query={"miner_id": miner_id, "slots": slots, "idle": int(idle), "wait": max(0, round(wait_ms / 1000))},
+            query={"miner_id": miner_id, "slots": slots, "idle": int(idle), "wait": math.ceil(wait_ms / 1000)},
             headers={"X-MIA-Poll": poll_id},
             read_timeout_s=wait_ms / 1000 + POLL_GRACE_S,
         )

@@ -1,6 +1,7 @@
 """The miner's settings: flags first, then MIA_* variables, then defaults; checked before anything starts."""
 
 import argparse
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from gpu_miner.errors import ConfigError
 ENGINES = ("extractive", "openai", "scripted", "exllamav2")
 PREFILLS = ("none", "assistant", "vllm")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-MAX_SLOTS = 256
-MAX_NAME_LENGTH = 100
+MAX_SLOTS = 64
+NAME = re.compile(r"[\w .:@-]{1,100}")
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 
 
@@ -110,8 +111,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _platform_problems(settings: Settings) -> list[str]:
     problems = _url_problems("--url", settings.url, settings.insecure)
-    if not settings.name or len(settings.name) > MAX_NAME_LENGTH or not settings.name.isprintable():
-        problems.append(f"--name must have 1 to {MAX_NAME_LENGTH} printable characters")
+    if not NAME.fullmatch(settings.name):
+        problems.append("--name must have 1 to 100 letters, digits, spaces or one of _ . : @ -")
     if not 1 <= settings.slots <= MAX_SLOTS:
         problems.append(f"--slots must be between 1 and {MAX_SLOTS}, not {settings.slots}")
     if settings.log_level not in LOG_LEVELS:

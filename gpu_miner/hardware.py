@@ -80,7 +80,7 @@ def _nvml_card(nvml: ModuleType, handle: object, driver: str) -> GpuCard:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     return {
         "name": _as_str(nvml.nvmlDeviceGetName(handle)),
-        "memory_mb": int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // MEBIBYTE,
+        "vram_mb": int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // MEBIBYTE,
         "driver": driver,
         "compute_capability": f"{major}.{minor}",
         "uuid_hash": _hashed(_as_str(nvml.nvmlDeviceGetUUID(handle))),
@@ -108,7 +108,7 @@ def _smi_cards() -> list[GpuCard]:
     return [
         {
             "name": name,
-            "memory_mb": _whole(memory),
+            "vram_mb": _whole(memory),
             "driver": driver,
             "compute_capability": capability,
             "uuid_hash": _hashed(uuid),
@@ -129,7 +129,7 @@ def _smi(columns: str) -> list[list[str]]:
         return []
     command = [program, f"--query-gpu={columns}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=True)  # noqa: S603 - fixed words
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi does not work here: %s", error)
         return []

@@ -1,6 +1,7 @@
 """The jobs this miner holds, from the offer to the delivered result."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from threading import Condition, Event, Lock
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # A job is told its deadline in relative milliseconds; the platform's own clock gets this much to decide first.
 DEADLINE_GRACE_S = 5.0
+# A poll that is repeated, by us or by a proxy, can bring an offer again after its job is done.
+REMEMBERED_OFFERS = 1000
 
 
 class Phase(StrEnum):
@@ -196,12 +199,14 @@ class JobTable:
         self._changed = Condition()
         self._jobs: dict[str, Job] = {}
         self._holding: dict[str, Job] = {}
+        self._taken: deque[str] = deque(maxlen=REMEMBERED_OFFERS)
 
     def add(self, job: Job) -> bool:
-        """False when this very offer is already in hand; an older attempt at the same job is given up."""
+        """False when this very offer was taken before; an older attempt at the same job is given up."""
         with self._changed:
-            if job.fence in self._jobs or job.fence in self._holding:
+            if job.fence in self._taken:
                 return False
+            self._taken.append(job.fence)
             older = [other for other in self._jobs.values() if other.job_id == job.job_id]
             self._jobs[job.fence] = self._holding[job.fence] = job
             self._changed.notify_all()

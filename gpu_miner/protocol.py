@@ -24,7 +24,7 @@ class GpuCard(TypedDict):
     """One GPU of this machine."""
 
     name: str
-    memory_mb: int
+    vram_mb: int
     driver: NotRequired[str]
     compute_capability: NotRequired[str]
     uuid_hash: NotRequired[str]

@@ -82,7 +82,7 @@ class Registrar:
         }
         if self._gpus:
             body["gpu_name"] = self._gpus[0]["name"]
-            body["gpu_memory_mb"] = sum(gpu["memory_mb"] for gpu in self._gpus)
+            body["gpu_memory_mb"] = sum(gpu["vram_mb"] for gpu in self._gpus)
         if miner.settings.enrolment_token and self._identity is None:
             body["enrolment_token"] = miner.settings.enrolment_token
         return body

@@ -28,7 +28,9 @@ class Server:
     def accept(self, offer: Offer) -> None:
         """Take a job in hand and have it acknowledged at once; one we cannot start is left to go back unharmed."""
         job = Job(offer, on_first_text=self._miner.flush_due.set)
-        if self._miner.slots_idle <= 0 or not self._miner.engine.admits(job.work):
+        # A poll that was parked when the engine began to rest can still bring one.
+        full = self._miner.slots_idle <= 0 or self._miner.is_resting
+        if full or not self._miner.engine.admits(job.work):
             logger.warning("job %s cannot start here now and is left to others", offer.job_id)
             return
         if self._miner.jobs.add(job):
@@ -42,24 +44,26 @@ class Server:
         finally:
             self._miner.tally.tokens_written(job.answer.tokens)
             self._miner.jobs.remove(job)
-        self._count(outcome, delivered)
-        if delivered and self._miner.settings.once:
-            self._miner.drain()
-
-    def _count(self, outcome: Finish | EngineError | None, delivered: bool) -> None:
-        if isinstance(outcome, Finish):
-            self._miner.engine_worked()
-        elif outcome is not None and outcome.code not in FAULTS_OF_THE_JOB:
-            self._miner.engine_failed()
         self._miner.tally.count(answered=isinstance(outcome, Finish), delivered=delivered)
 
     def _outcome(self, job: Job) -> Finish | EngineError | None:
         """What the engine made of the job; None when it ended without needing an answer."""
         try:
-            return self._run_engine(job) if job.wait_for_acknowledgement() else None
+            outcome = self._run_engine(job) if job.wait_for_acknowledgement() else None
+            self._learn_from(outcome)
+            return outcome
         finally:
             job.finish()
             self._miner.jobs.release_slot(job)
+
+    def _learn_from(self, outcome: Finish | EngineError | None) -> None:
+        """Before the slot is free again and a poll asks for the next job."""
+        if isinstance(outcome, Finish):
+            self._miner.engine_worked()
+        elif outcome is not None and outcome.code not in FAULTS_OF_THE_JOB:
+            self._miner.engine_failed()
+        if outcome is not None and self._miner.settings.once:
+            self._miner.drain()
 
     def _run_engine(self, job: Job) -> Finish | EngineError | None:
         outcome: Finish | EngineError

@@ -6,25 +6,28 @@ of WEB_THREADS, and nothing that waits is routed to it.
 """
 
 import os
+from typing import Any, cast
 
-from a2wsgi import WSGIMiddleware
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.urls import path, re_path
+from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mia.settings")
 get_asgi_application()  # Loads the apps; the imports below need them.
 
 from chats.consumers import waiting_chat  # noqa: E402
+from mia.lib.bridge import WsgiBridge  # noqa: E402
+from mia.lib.hot import route  # noqa: E402
 from mia.routing import http_urlpatterns, socket_router  # noqa: E402
 from mia.wsgi import application as wsgi_application  # noqa: E402
 
-django = WSGIMiddleware(wsgi_application, workers=settings.WEB_THREADS)
+django = WsgiBridge(wsgi_application, threads=settings.WEB_THREADS)
+everything_else: Any = re_path(r"", cast(Any, django))
 
 application = ProtocolTypeRouter(
     {
-        "http": URLRouter([*http_urlpatterns, path("chat", waiting_chat(django)), re_path(r"", django)]),
+        "http": URLRouter([*http_urlpatterns, route("chat", waiting_chat(django)), everything_else]),
         "websocket": socket_router,
     }
 )

@@ -21,7 +21,6 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler403."""
     if _is_for_people(request):
         return defaults.permission_denied(request, exception)
     return error_response(Forbidden())
@@ -43,7 +42,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """CSRF_FAILURE_VIEW."""
     if _is_for_people(request):
         return csrf_failure_page(request, reason)
     return error_response(Forbidden("The CSRF token is missing or wrong."))

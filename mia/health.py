@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from django.db import Error as AnyDatabaseError
@@ -27,7 +28,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mia.lib.api import FirstRenderer
-from mia.lib.drain import drain
+from mia.lib.drain import Drain, drain
 from mia.lib.errors import Unavailable
 from mia.lib.redis import sync_redis
 
@@ -79,12 +80,10 @@ class Report:
 
     @property
     def status(self) -> Health:
-        """The worst of them."""
         found = {finding.status for finding in self.findings.values()}
         return next((status for status in (Health.DOWN, Health.DEGRADED) if status in found), Health.OK)
 
     def as_json(self) -> dict[str, object]:
-        """What a reply says."""
         checks = {
             name: {"status": finding.status.value, "latency_ms": finding.latency_ms, "note": finding.note}
             for name, finding in self.findings.items()
@@ -144,9 +143,8 @@ def _ms_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
 
 
-def check_process() -> None:
-    """This process takes new work."""
-    if drain.is_draining:
+def check_process(draining: Drain) -> None:
+    if draining.is_draining:
         raise NotHealthy("is shutting down")
 
 
@@ -163,7 +161,6 @@ class MigrationsCheck:
         self._applied = False
 
     def __call__(self) -> None:
-        """Raises NotHealthy while migrations are missing."""
         if self._applied:
             return
         executor = MigrationExecutor(connection)
@@ -173,12 +170,10 @@ class MigrationsCheck:
 
 
 def check_redis() -> None:
-    """Redis answers."""
     sync_redis(timeout_s=CHECK_TIMEOUT_S).ping()
 
 
 def check_dispatcher() -> None:
-    """A dispatcher wrote the time a moment ago."""
     beat = sync_redis(timeout_s=CHECK_TIMEOUT_S).get(BEAT_KEY)
     seen_at = None if beat is None else parse_datetime(str(beat))
     if seen_at is None or timezone.now() - seen_at > BEAT_FRESH:
@@ -187,7 +182,7 @@ def check_dispatcher() -> None:
 
 monitor: Final = Monitor(
     (
-        Check("process", check_process, Health.DOWN),
+        Check("process", partial(check_process, drain), Health.DOWN),
         Check("postgresql", check_postgresql, Health.DOWN),
         Check("migrations", MigrationsCheck(), Health.DOWN),
         Check("redis", check_redis, Health.DEGRADED),
@@ -231,7 +226,6 @@ class RootView(ProbeView):
 
     @extend_schema(tags=["Health"], summary="Who answers here", responses=LivenessSerializer, auth=[])
     def get(self, request: Request) -> Response:
-        """Answers at once."""
         return Response({"status": Health.OK.value, "service": SERVICE})
 
 
@@ -240,12 +234,13 @@ class LiveView(ProbeView):
 
     @extend_schema(tags=["Health"], summary="This process lives", responses=LivenessSerializer, auth=[])
     def get(self, request: Request) -> Response:
-        """Answers at once."""
         return Response({"status": Health.OK.value, "service": SERVICE})
 
 
 class ReadyView(ProbeView):
     """Whether this process should be sent work."""
+
+    monitor = monitor
 
     @extend_schema(
         tags=["Health"],
@@ -255,8 +250,7 @@ class ReadyView(ProbeView):
         auth=[],
     )
     def get(self, request: Request) -> Response:
-        """Raises Unavailable, with the same findings, when something needed is down."""
-        report = monitor.report()
+        report = self.monitor.report()
         if report.status is Health.DOWN:
             raise Unavailable("A dependency is down.", extra=report.as_json())
         return Response(report.as_json())

@@ -104,7 +104,6 @@ class MayReadMetrics(BasePermission):
     """Everybody where METRICS_PUBLIC says so; else the holder of METRICS_TOKEN, and the platform's own staff."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Compares the token in constant time."""
         return bool(settings.METRICS_PUBLIC) or _has_token(request) or _is_platform_staff(request)
 
 
@@ -140,7 +139,6 @@ class MetricsView(APIView):
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """Reads every figure now."""
         accept = request.headers.get("Accept", "")
         metrics = collect_metrics()
         if any(media_type in accept for media_type in PROMETHEUS_TYPES):

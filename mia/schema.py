@@ -36,7 +36,10 @@ def add_hot_lane(endpoints: list[Endpoint], **_options: Any) -> list[Endpoint]:
 def add_error_responses(result: Schema, **_options: Any) -> Schema:
     """POSTPROCESSING_HOOKS: 4XX and 5XX of every operation."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
-    reply = {"description": "Error", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    reply = {
+        "description": "Error",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
     for path in result["paths"].values():
         for method, operation in path.items():
             if method in METHODS:

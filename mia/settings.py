@@ -38,8 +38,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 INSTALLED_APPS = [
-    "daphne",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
     "mia.apps.MiaAdminConfig",
@@ -62,9 +61,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mia.lib.middleware.RequestIdMiddleware",
-    "mia.lib.middleware.BodyLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "mia.lib.middleware.SecurityHeadersMiddleware",
+    "mia.lib.middleware.BodyLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "accounts.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -119,11 +118,13 @@ CACHES = {
 RQ_QUEUES = {
     "default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"},
 }
+RQ_SHOW_ADMIN_LINK = False  # Its pages are at /admin/rq/, where only superusers come in.
 RQ = {"SERIALIZER": "rq.serializers.JSONSerializer", "COMMIT_MODE": "on_db_commit"}
 
 # --- Accounts
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -167,6 +168,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "mia.lib.api.exception_handler",
     "NUM_PROXIES": TRUSTED_PROXY_COUNT,
+    # `?format=` is no way to ask for a representation here; DRF would answer 404.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "MIA",
@@ -212,12 +215,33 @@ UNFOLD = {
     "SITE_SUBHEADER": "Customer support on independent GPUs",
     "SITE_SYMBOL": "forum",
     "SITE_URL": "/admin/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("mia/icon.svg")}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "mia.admin.environment_label",
     "DASHBOARD_CALLBACK": "mia.admin.dashboard",
     "STYLES": [lambda request: static("mia/admin.css")],
-    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "mia.admin.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .214 259.815)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        },
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": "mia.admin.navigation",
+    },
 }
 
 # --- Logs

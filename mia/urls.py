@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
 from mia import health, metrics
 
@@ -14,9 +14,9 @@ urlpatterns = [
     path("health/detailed", health.DetailedView.as_view(), name="health-detailed"),
     path("metrics", metrics.MetricsView.as_view(), name="metrics"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
-    path("admin/rq/", include("django_rq.urls")),
+    path("admin/rq/", include("mia.admin.queues")),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("", include("miners.urls")),

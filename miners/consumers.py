@@ -107,7 +107,9 @@ class Heartbeat(HotEndpoint):
             {
                 "status": "ok",
                 "timestamp": presence.timestamp(),
-                "jobs": [{"job_id": str(row["job"]), "verdict": verdict(row), "lease_ms": lease_ms(row)} for row in rows],
+                "jobs": [
+                    {"job_id": str(row["job"]), "verdict": verdict(row), "lease_ms": lease_ms(row)} for row in rows
+                ],
                 "drain": profile.drain_requested,
                 "config": wire.config_body(profile.slots) if pending else None,
             }
@@ -148,7 +150,9 @@ async def _append(profile: MinerProfile, pieces: Sequence[Append]) -> list[Appen
 _renewed_at: dict[int, float] = {}
 
 
-async def _renew_from_chunks(profile: MinerProfile, pieces: Sequence[Append], appended: Sequence[Appended]) -> list[str]:
+async def _renew_from_chunks(
+    profile: MinerProfile, pieces: Sequence[Append], appended: Sequence[Appended]
+) -> list[str]:
     """Verdicts by position. PostgreSQL is asked about each job once a second, and whenever Redis does not know it."""
     verdicts = [str(reply.code) for reply in appended]
     now = time.monotonic()
@@ -224,7 +228,9 @@ def verdict(row: Row) -> str:
 
 
 def lease_ms(row: Row) -> int:
-    return dispatch.lease_ms(row["lane"]) if row["renewed"] else 0
+    if not row["renewed"]:
+        return 0
+    return wire.milliseconds(limits.IDLE_LEASE if row["has_long_lease"] else limits.LEASE)
 
 
 def check_own_id(profile: MinerProfile, miner_id: int | None) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from mia.lib import database
+from mia.lib.redis import async_redis
 from miners import fencing, streams
-from miners.choices import Lane
-from miners.limits import AFFINITY_SEEN, FIRST_PROTOCOL_LEASE, IDLE_LEASE, LEASE, OFFER
+from miners.limits import AFFINITY_SEEN, FIRST_PROTOCOL_LEASE, OFFER
 from miners.matching import Match, Seat, describe, match
 
 WAKE_TOPIC: Final = "network:wake"
@@ -95,12 +95,6 @@ async def skipped(seat: Seat) -> dict[str, int]:
 async def wake() -> None:
     """Tells every web process that the queue has something; best effort, each looks every second anyway."""
     try:
-        await streams.async_redis().publish(streams.TOPIC_PREFIX + WAKE_TOPIC, "{}")
+        await async_redis().publish(streams.TOPIC_PREFIX + WAKE_TOPIC, "{}")
     except RedisError:
         return
-
-
-def lease_ms(lane: int) -> int:
-    """How long a renewal lasts."""
-    lease = IDLE_LEASE if lane == Lane.IDLE else LEASE
-    return int(lease.total_seconds() * 1000)

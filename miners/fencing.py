@@ -28,7 +28,7 @@ WAITERS: Final = """
 
 CANDIDATES: Final = f"""
 SELECT j.id, j.kind, j.lane, j.model, j.features, j.context_tokens, j.max_tokens, j.min_trust, j.tried,
-       j.target_miner_id, j.affinity_miner_id, affine.id IS NOT NULL AS affine_is_free,
+       j.target_miner_id, j.affinity_miner_id, j.miner_id, affine.id IS NOT NULL AS affine_is_free,
        (extract(epoch FROM clock_timestamp() - j.created_at) * 1000)::float AS age_ms
 FROM miners_job j
 LEFT JOIN miners_miner affine ON affine.id = j.affinity_miner_id AND affine.slots_free > 0
@@ -69,6 +69,9 @@ SELECT {OFFER_FIELDS} FROM taken
 
 HELD_BY_CALLER: Final = "j.fence = s.fence AND j.miner_id = %(miner)s"
 
+# Every word from the platform about a canary is as about a chat job, its lease included.
+LONG_LEASE: Final = "(j.lane = 2 AND j.kind <> 'canary')"
+
 # A job that is queued again under the same fence was given to nobody since: its miner may have it back, and the
 # fault that its silence cost is taken back with it.
 RENEW: Final = f"""
@@ -80,10 +83,15 @@ WITH said AS (
     FROM miners_job j JOIN said s ON j.id = s.job
     WHERE {HELD_BY_CALLER} AND j.state IN ('queued', 'offered', 'running') AND j.deadline > now()
     ORDER BY j.id FOR UPDATE OF j
+), blamed AS MATERIALIZED (
+    SELECT a.fence FROM miners_attempt a JOIN mine m ON m.fence = a.fence WHERE a.is_blamed
+), forgiven AS (
+    UPDATE miners_miner SET fault_count = greatest(fault_count - (SELECT count(*) FROM blamed), 0)
+    WHERE id = %(miner)s AND EXISTS (SELECT 1 FROM blamed)
 ), renewed AS (
     UPDATE miners_job j
     SET state = 'running',
-        lease_until = now() + CASE WHEN j.lane = 2 THEN %(idle_lease)s::interval ELSE %(lease)s::interval END,
+        lease_until = now() + CASE WHEN {LONG_LEASE} THEN %(idle_lease)s::interval ELSE %(lease)s::interval END,
         phase = CASE WHEN m.phase = '' THEN j.phase ELSE m.phase END,
         started_at = coalesce(j.started_at, clock_timestamp()),
         first_token_at = CASE WHEN m.progressed THEN coalesce(j.first_token_at, clock_timestamp()) ELSE j.first_token_at END,
@@ -93,21 +101,22 @@ WITH said AS (
         tried = CASE WHEN m.state = 'queued' AND m.was_faulted THEN array_remove(j.tried, j.miner_id) ELSE j.tried END,
         fault_fence = CASE WHEN m.state = 'queued' THEN NULL ELSE j.fault_fence END
     FROM mine m WHERE j.id = m.id
-    RETURNING j.id, j.fence, j.lane
+    RETURNING j.id, j.fence, {LONG_LEASE} AS has_long_lease
 ), acked AS (
     UPDATE miners_attempt a
     SET acked_at = coalesce(a.acked_at, clock_timestamp()), outcome = '', is_fault = false, is_blamed = false, ended_at = NULL
     FROM renewed r WHERE a.fence = r.fence AND (a.acked_at IS NULL OR a.outcome <> '')
 )
-SELECT s.job, s.fence, r.id IS NOT NULL AS renewed, r.lane, j.state, coalesce({HELD_BY_CALLER}, false) AS was_mine,
+SELECT s.job, s.fence, r.id IS NOT NULL AS renewed, r.has_long_lease, j.state, coalesce({HELD_BY_CALLER}, false) AS was_mine,
        j.attempt_count, j.topic, char_length(j.resume_text) AS resume_chars
 FROM said s LEFT JOIN renewed r ON r.id = s.job AND r.fence = s.fence LEFT JOIN miners_job j ON j.id = s.job
 """  # noqa: S608 - constants
 
+# The miner never heard of these offers, so one that runs does so only because the first protocol knows no ack.
 TAKE_BACK: Final = """
 WITH back AS (
     UPDATE miners_job SET state = 'queued', lease_until = NULL
-    WHERE state = 'offered' AND fence = ANY (%(fences)s::bigint[])
+    WHERE state IN ('offered', 'running') AND fence = ANY (%(fences)s::bigint[])
     RETURNING fence
 )
 UPDATE miners_attempt a SET outcome = 'offer_expired', reason = 'the miner went away before the reply', ended_at = now()
@@ -121,14 +130,16 @@ SET state = 'completed', output = %(output)s, tool_calls = %(tool_calls)s, finis
     prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(), lease_until = NULL,
     started_at = coalesce(j.started_at, j.offered_at), first_token_at = coalesce(j.first_token_at, clock_timestamp()),
     faults = j.faults - CASE WHEN j.state = 'queued' AND j.fault_fence = j.fence THEN 1 ELSE 0 END,
-    phase = '', resume_text = ''
+    phase = '', resume_text = '', error_message = ''
 WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('queued', 'offered', 'running')
 RETURNING j.id
 """
 
+# A miner that says itself that it failed gives up its fence: a heartbeat that was on its way must not bring it back.
 FAULT: Final = """
 UPDATE miners_job j
-SET faults = j.faults + 1, fault_fence = j.fence, tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id),
+SET faults = j.faults + 1, fault_fence = j.fence, fence = CASE WHEN %(miner)s::bigint IS NULL THEN j.fence END,
+    tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id),
     resume_text = %(resume_text)s, phase = '', lease_until = NULL,
     state = CASE WHEN j.deadline <= now() THEN 'expired'
                  WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN 'failed' ELSE 'queued' END,
@@ -138,12 +149,13 @@ SET faults = j.faults + 1, fault_fence = j.fence, tried = array_append(array_rem
     finished_at = CASE WHEN j.deadline <= now() OR j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL
                        THEN clock_timestamp() END
 WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.state IN ('offered', 'running')
-RETURNING j.id, j.state, j.miner_id, cardinality(j.tried) AS miners_tried
+  AND (%(miner)s::bigint IS NULL OR j.miner_id = %(miner)s)
+RETURNING j.id, j.state, j.miner_id, j.faults
 """
 
 HAND_BACK: Final = """
 UPDATE miners_job j
-SET state = 'queued', phase = '', lease_until = NULL, resume_text = %(resume_text)s,
+SET state = 'queued', phase = '', lease_until = NULL, resume_text = %(resume_text)s, fence = NULL,
     tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id)
 WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('offered', 'running')
 RETURNING j.id
@@ -161,7 +173,7 @@ NEXT_VIRTUAL_START: Final = """
 INSERT INTO miners_tenantshare AS share (tenant, lane, counter)
 SELECT %(tenant)s, %(lane)s, here.counter + %(cost)s FROM (
     SELECT coalesce(
-        (SELECT min(virtual_start) FROM miners_job WHERE state = 'queued' AND lane = %(lane)s),
+        (SELECT min(virtual_start) FROM miners_job WHERE state = 'queued' AND lane = %(lane)s AND kind <> 'canary'),
         (SELECT max(counter) FROM miners_tenantshare WHERE lane = %(lane)s AND tenant <> %(tenant)s),
         0) AS counter
 ) here

@@ -7,11 +7,15 @@ costs none.
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from mia.lib.drain import drain
 from mia.lib.errors import Unavailable
+from mia.lib.redis import async_redis
 from miners.dispatch import WAKE_TOPIC, Offer, claim, take_back
 from miners.hub import hub
 from miners.matching import Seat
@@ -21,6 +25,7 @@ logger = logging.getLogger(__name__)
 FALLBACK_S: Final = 1.0
 RETRY_S: Final = 0.25
 SHORTEST_WAIT_S: Final = 1.0
+CLAIMS_KEY: Final = "mia:stat:claims"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class HandOff:
     """The parked polls of one event loop, longest parked first."""
 
     def __init__(self) -> None:
-        self.claims = 0
+        self._claims = 0
+        self._report_due_at = 0.0
         self._parked: list[Parked] = []
         self._nudge = asyncio.Event()
         self._idle_kinds: set[tuple[object, ...]] = set()
@@ -120,6 +126,7 @@ class HandOff:
             self._nudge.clear()
             try:
                 await self._claim_while_there_is_work()
+                await self._report_claims()
             except Unavailable:
                 await asyncio.sleep(RETRY_S)
                 self._nudge.set()
@@ -131,7 +138,7 @@ class HandOff:
     async def _claim_while_there_is_work(self) -> None:
         while self._parked:
             asked = list(self._parked)
-            self.claims += 1
+            self._claims += 1
             claimed = await claim([parked.seat for parked in asked])
             self._hand_out(asked, claimed.offers)
             if claimed.hold_ms is not None:
@@ -141,6 +148,17 @@ class HandOff:
             if claimed.is_exhausted or not claimed.offers:
                 self._let_go_of_the_impatient(asked)
                 return
+
+    async def _report_claims(self) -> None:
+        """Claims per job show a stampede; they are added up in Redis, at most once a second."""
+        now = time.monotonic()
+        if now < self._report_due_at or not self._claims:
+            return
+        claims, self._claims, self._report_due_at = self._claims, 0, now + FALLBACK_S
+        try:
+            await async_redis().incrby(CLAIMS_KEY, claims)
+        except RedisError:
+            return
 
     def _let_go_of_the_impatient(self, asked: list[Parked]) -> None:
         for parked in asked:

@@ -53,7 +53,9 @@ class Inbox:
         if self._events.empty() and not self.has_gap:
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
             except TimeoutError:
                 return None
         if self.has_gap or self._events.empty():
@@ -83,10 +85,11 @@ class Hub:
             await self._leave(topic, inbox)
 
     async def close(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-            self._reader = None
+        reader, self._reader = self._reader, None
+        # redis-py swallows a cancellation that comes while it connects.
+        while reader is not None and not reader.done():
+            reader.cancel()
+            await asyncio.wait({reader}, timeout=0.1)
         await self._drop_connection()
 
     async def _subscribe(self, topic: str) -> None:
@@ -150,7 +153,7 @@ class Hub:
     async def _drop_connection(self) -> None:
         pubsub, self._pubsub, self.connected = self._pubsub, None, False
         if pubsub is not None:
-            await asyncio.gather(pubsub.aclose(), return_exceptions=True)
+            await asyncio.gather(pubsub.aclose(), return_exceptions=True)  # type: ignore[no-untyped-call]
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

@@ -39,7 +39,7 @@ class PollReplySerializer(serializers.Serializer[Any]):
 
     job_id = serializers.UUIDField(allow_null=True)
     prompt = serializers.CharField(allow_null=True)
-    context = serializers.CharField(allow_null=True)
+    context = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     session_id = serializers.CharField(allow_null=True)
     business_id = serializers.IntegerField(allow_null=True)
     max_tokens = serializers.IntegerField(allow_null=True)
@@ -107,7 +107,9 @@ class NextJobView(LaneView):
 class ClaimJobView(LaneView):
     """Waits for work, asked for in a body."""
 
-    @extend_schema(operation_id="claim_job", parameters=[POLL_ID], request=PollSerializer, responses=PollReplySerializer)
+    @extend_schema(
+        operation_id="claim_job", parameters=[POLL_ID], request=PollSerializer, responses=PollReplySerializer
+    )
     def post(self, request: Request) -> Response:
         raise NotFound
 

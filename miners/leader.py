@@ -151,6 +151,7 @@ class Dispatcher:
         redis.set(BEAT_KEY, now.isoformat(), ex=KEPT_S)
         redis.set(SNAPSHOT_KEY, json.dumps(state), ex=KEPT_S)
         layer = get_channel_layer()
+        assert layer is not None
         async_to_sync(layer.group_send)(SNAPSHOT_GROUP, {"type": "network.snapshot", "snapshot": state})
 
     def _sample(self, now: datetime) -> None:

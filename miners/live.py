@@ -27,7 +27,10 @@ def tell_miner_of_cancellation(job: Job) -> None:
 
 
 def publish_end(job: Job) -> None:
-    """Brings every reader of the stream to the accepted text, then says how the job ended."""
+    """Stops whoever still writes, brings every reader to the accepted text, then says how the job ended."""
+    streams.close_stream(job.pk)
+    if job.state in {JobState.CANCELLED, JobState.EXPIRED}:
+        tell_miner_of_cancellation(job)
     if not job.topic:
         return
     if job.state == JobState.COMPLETED:
@@ -53,7 +56,8 @@ def _complete_stream(job: Job) -> None:
     """Logs and publishes what the miner handed in but never streamed; a text that differs replaces what was shown."""
     shown = streams.read_text(job.pk)
     if job.output != shown:
-        is_longer = job.output.startswith(shown)
+        # An empty log after several attempts is one that Redis lost: nobody knows what was shown.
+        is_longer = job.output.startswith(shown) and (shown != "" or job.attempt_count == 1)
         if not is_longer:
             _log(job, StreamEntry(EntryKind.RESET, job.attempt_count + 1, 0, ""))
         start = len(shown) if is_longer else 0

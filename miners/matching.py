@@ -61,28 +61,39 @@ def describe(seats: Sequence[Seat]) -> list[dict[str, Any]]:
 def match(candidates: Sequence[Mapping[str, Any]], seats: Sequence[Seat]) -> Match:
     """Jobs in claiming order to seats: its last miner if parked, else the seat with least given, longest parked first.
 
-    A job whose last miner is free but between two polls is held for it, at most AFFINITY_HOLD from submission.
+    A job whose last miner is free but between two polls is held for it, at most AFFINITY_HOLD from submission. A miner
+    that let this very job go before, without a word, comes last.
     """
     pairs: list[tuple[UUID, Seat]] = []
     holds: list[float] = []
     for job in candidates:
         able = [seat for seat in seats if seat.free > 0 and may_serve(seat, job)]
-        own = next((seat for seat in able if seat.profile.id == job["affinity_miner_id"]), None)
-        if own is None and job["affine_is_free"] and job["age_ms"] < AFFINITY_HOLD_MS:
+        own = next((seat for seat in able if _is_preferred(seat, job)), None)
+        if own is None and _is_held(job):
             holds.append(AFFINITY_HOLD_MS - job["age_ms"])
             continue
         if not able:
             continue
-        seat = own or min(able, key=lambda candidate: len(candidate.given))
+        let_go = job["miner_id"]
+        seat = own or min(able, key=lambda able_seat: (able_seat.profile.id == let_go, len(able_seat.given)))
         seat.given.append(job["id"])
         pairs.append((job["id"], seat))
     return Match(pairs=tuple(pairs), hold_ms=min(holds, default=None))
 
 
+def _is_preferred(seat: Seat, job: Mapping[str, Any]) -> bool:
+    return bool(seat.profile.id == job["affinity_miner_id"] != job["miner_id"])
+
+
+def _is_held(job: Mapping[str, Any]) -> bool:
+    is_waited_for = job["affine_is_free"] and job["affinity_miner_id"] != job["miner_id"]
+    return bool(is_waited_for and job["age_ms"] < AFFINITY_HOLD_MS)
+
+
 def may_serve(seat: Seat, job: Mapping[str, Any]) -> bool:
     """`fencing.MAY_SERVE` for one seat."""
     profile = seat.profile
-    return (
+    return bool(
         _is_able(profile, job)
         and _is_allowed(seat, job)
         and profile.id not in job["tried"]
@@ -91,7 +102,7 @@ def may_serve(seat: Seat, job: Mapping[str, Any]) -> bool:
 
 
 def _is_able(profile: MinerProfile, job: Mapping[str, Any]) -> bool:
-    return (
+    return bool(
         job["model"] in {"", *profile.model_ids}
         and job["context_tokens"] + job["max_tokens"] <= profile.max_context
         and set(job["features"]) <= set(profile.features)

@@ -40,8 +40,15 @@ def _state(state: Snapshot) -> list[Metric]:
 
 def _latencies(latency: Latency) -> list[Metric]:
     return [
-        _quantiles("schedule_to_start_ms", "From submission to a miner's hands.", latency.start_p50_ms, latency.start_p95_ms),
-        _quantiles("first_token_ms", "From submission to the first word.", latency.first_token_p50_ms, latency.first_token_p95_ms),
+        _quantiles(
+            "schedule_to_start_ms", "From submission to a miner's hands.", latency.start_p50_ms, latency.start_p95_ms
+        ),
+        _quantiles(
+            "first_token_ms",
+            "From submission to the first word.",
+            latency.first_token_p50_ms,
+            latency.first_token_p95_ms,
+        ),
     ]
 
 
@@ -67,7 +74,8 @@ def _totals() -> list[Metric]:
             "attempts_ended",
             "Attempts that ended, by how.",
             MetricKind.COUNTER,
-            tuple(Sample(count, {"outcome": outcome}) for outcome, count in outcomes) or (Sample(0, {"outcome": "accepted"}),),
+            tuple(Sample(count, {"outcome": outcome}) for outcome, count in outcomes)
+            or (Sample(0, {"outcome": "accepted"}),),
         ),
         Metric(
             "miners_registered",

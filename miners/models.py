@@ -33,13 +33,17 @@ class EnrolmentToken(models.Model):
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     trust = models.SmallIntegerField(
-        choices=Trust.choices, default=Trust.PROBATION, help_text="What a miner starts with that registers with this token."
+        choices=Trust.choices,
+        default=Trust.PROBATION,
+        help_text="What a miner starts with that registers with this token.",
     )
     max_uses = models.PositiveIntegerField(default=1, help_text="How many miners may register with it.")
     uses = models.PositiveIntegerField(default=0, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    created_by = models.ForeignKey("accounts.User", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
+    created_by = models.ForeignKey(
+        "accounts.User", models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = EnrolmentTokenQuerySet.as_manager()
@@ -65,20 +69,28 @@ class Miner(models.Model):
     status = models.CharField(max_length=10, choices=MinerStatus.choices, default=MinerStatus.OFFLINE)
     drain_requested = models.BooleanField(default=False, help_text="Finish what runs, take nothing new.")
     ip_address = models.CharField(max_length=45, blank=True)
-    agent = models.CharField(max_length=100, blank=True, help_text="The program; empty for a miner of the first protocol.")
+    agent = models.CharField(
+        max_length=100, blank=True, help_text="The program; empty for a miner of the first protocol."
+    )
     instance = models.CharField(max_length=64, blank=True)
     gpu_name = models.CharField(max_length=100, blank=True)
     gpu_memory_mb = models.PositiveIntegerField(default=0)
     gpus = models.JSONField(default=list, blank=True)
-    gpu_stats = models.JSONField(default=dict, blank=True, help_text="Memory used in MB, utilization in %, temperature in °C.")
+    gpu_stats = models.JSONField(
+        default=dict, blank=True, help_text="Memory used in MB, utilization in %, temperature in °C."
+    )
     bench = models.JSONField(default=dict, blank=True)
     served_models = models.JSONField(default=list, blank=True, help_text="What it serves, as it registered it.")
     model_ids = ArrayField(models.CharField(max_length=200), default=list, blank=True)
     features = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     max_context = models.PositiveIntegerField(default=4096)
     slots = models.PositiveSmallIntegerField(default=1)
-    max_slots = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Never give it more jobs at once than this.")
-    config_pending = models.BooleanField(default=False, editable=False, help_text="Its next heartbeat gets the new limits.")
+    max_slots = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Never give it more jobs at once than this."
+    )
+    config_pending = models.BooleanField(
+        default=False, editable=False, help_text="Its next heartbeat gets the new limits."
+    )
     slots_free = models.PositiveSmallIntegerField(default=1)
     job_count = models.PositiveBigIntegerField(default=0)
     total_tokens_generated = models.PositiveBigIntegerField(default=0)
@@ -128,11 +140,15 @@ class Job(models.Model):
     max_tokens = models.PositiveIntegerField(default=500)
     topic = models.CharField(max_length=100, blank=True, help_text="Where its events are published.")
     affinity_key = models.CharField(max_length=100, blank=True)
-    affinity_miner = models.ForeignKey(Miner, models.SET_NULL, null=True, blank=True, related_name="+", db_constraint=False)
+    affinity_miner = models.ForeignKey(
+        Miner, models.SET_NULL, null=True, blank=True, related_name="+", db_constraint=False
+    )
     target_miner = models.ForeignKey(Miner, models.CASCADE, null=True, blank=True, related_name="+")
     prefix_key = models.CharField(max_length=100, blank=True)
 
-    virtual_start = models.BigIntegerField(default=0, help_text="Weighted tokens its tenant had been served when it was submitted.")
+    virtual_start = models.BigIntegerField(
+        default=0, help_text="Weighted tokens its tenant had been served when it was submitted."
+    )
     fence = models.BigIntegerField(null=True, blank=True)
     attempt_count = models.PositiveSmallIntegerField(default=0)
     miner = models.ForeignKey(Miner, models.SET_NULL, null=True, blank=True, related_name="jobs")
@@ -140,7 +156,9 @@ class Job(models.Model):
     progress_at = models.DateTimeField(null=True, blank=True)
     deadline = models.DateTimeField()
     faults = models.PositiveSmallIntegerField(default=0)
-    fault_fence = models.BigIntegerField(null=True, blank=True, help_text="The attempt that the last fault was charged for.")
+    fault_fence = models.BigIntegerField(
+        null=True, blank=True, help_text="The attempt that the last fault was charged for."
+    )
     tried = ArrayField(models.BigIntegerField(), default=list, blank=True)
     resume_text = models.TextField(blank=True)
 
@@ -161,10 +179,18 @@ class Job(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["lane", "virtual_start", "created_at"], name="job_claim_order", condition=Q(state=JobState.QUEUED)),
-            models.Index(fields=["lease_until"], name="job_lease", condition=Q(state__in=[JobState.OFFERED, JobState.RUNNING])),
+            models.Index(
+                fields=["lane", "virtual_start", "created_at"],
+                name="job_claim_order",
+                condition=Q(state=JobState.QUEUED),
+            ),
+            models.Index(
+                fields=["lease_until"], name="job_lease", condition=Q(state__in=[JobState.OFFERED, JobState.RUNNING])
+            ),
             models.Index(fields=["deadline"], name="job_live_deadline", condition=Q(state__in=list(LIVE_STATES))),
-            models.Index(fields=["miner"], name="job_live_by_miner", condition=Q(state__in=[JobState.OFFERED, JobState.RUNNING])),
+            models.Index(
+                fields=["miner"], name="job_live_by_miner", condition=Q(state__in=[JobState.OFFERED, JobState.RUNNING])
+            ),
             models.Index(fields=["affinity_key", "-created_at"], name="job_affinity", condition=~Q(affinity_key="")),
             models.Index(fields=["business", "-created_at"], name="job_by_business"),
             models.Index(fields=["-created_at"], name="job_by_age"),
@@ -222,7 +248,9 @@ class Attempt(models.Model):
         indexes: ClassVar = [models.Index(fields=["miner", "-offered_at"], name="attempt_by_miner")]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["job"], condition=Q(outcome=AttemptOutcome.ACCEPTED), name="at_most_one_accepted_attempt_per_job"
+                fields=["job"],
+                condition=Q(outcome=AttemptOutcome.ACCEPTED),
+                name="at_most_one_accepted_attempt_per_job",
             ),
         ]
 
@@ -239,7 +267,9 @@ class TenantShare(models.Model):
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["lane", "-counter"], name="share_by_counter")]
-        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "lane"], name="one_share_per_tenant_and_lane")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "lane"], name="one_share_per_tenant_and_lane")
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_lane_display()} {self.tenant}"

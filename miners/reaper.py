@@ -43,7 +43,7 @@ STILL_OVERDUE: Final = f"""
 SELECT 1 FROM ({OVERDUE.replace("ORDER BY lease_until LIMIT %(batch)s", "AND id = %(job)s AND fence = %(fence)s")}) o
 """  # noqa: S608 - constants
 
-PARAMETERS: Final = {
+PARAMETERS: Final[dict[str, Any]] = {
     "batch": BATCH,
     "stall": limits.STALL,
     "prefill_grace": limits.PREFILL_GRACE,
@@ -60,7 +60,7 @@ def return_offers() -> int:
     """Offers that nobody acknowledged are queued again, without a fault."""
     with platform_scope(), connection.cursor() as cursor:
         cursor.execute(EXPIRED_OFFERS, PARAMETERS)
-        returned = cursor.rowcount
+        returned: int = cursor.rowcount
         if returned:
             transaction.on_commit(live.wake_dispatch)
     return returned

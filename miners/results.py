@@ -13,12 +13,13 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
+from django.db.models.functions import Greatest
 from psycopg.types.json import Jsonb
 
 from accounts.tenancy import platform_scope
 from mia.lib.errors import ChecksumMismatch, JobCancelled, JobExpired, LeaseLost, NotFound
 from miners import fencing, limits, live, streams, trust
-from miners.choices import AttemptOutcome, ErrorCode, JobState, Lane
+from miners.choices import AttemptOutcome, ErrorCode, JobKind, JobState, Lane
 from miners.exceptions import NotTheHolder
 from miners.models import Attempt, Job, Miner
 from miners.signals import job_finished
@@ -64,7 +65,9 @@ def accept_result(*, miner: Miner, result: Result, now: datetime) -> Accepted:
     return Accepted(_refuse(miner, fence, result.job_id), duplicate=True)
 
 
-def report_failure(*, miner: Miner, job_id: UUID, fence: int | None, reason: str, is_refusal: bool, now: datetime) -> Job:
+def report_failure(
+    *, miner: Miner, job_id: UUID, fence: int | None, reason: str, is_refusal: bool, now: datetime
+) -> Job:
     """A miner's engine failed, or it declines the job: the job goes to another, and is over after three faults.
 
     Raises as `accept_result` does.
@@ -73,16 +76,29 @@ def report_failure(*, miner: Miner, job_id: UUID, fence: int | None, reason: str
         fence = _fence_of(miner, job_id, fence)
         text = streams.read_text(job_id)
         if is_refusal:
-            ended = _hand_back(miner, job_id, fence, text, reason)
+            ended = _hand_back(miner, job_id, fence, text, reason, now)
         else:
-            ended = fault(job_id, fence, AttemptOutcome.ERROR, reason=reason, resume_text=text, now=now)
+            ended = fault(
+                job_id, fence, AttemptOutcome.ERROR, reason=reason, resume_text=text, now=now, reported_by=miner.pk
+            )
         if ended:
             return Job.objects.get(pk=job_id)
     return _refuse(miner, fence, job_id)
 
 
-def fault(job_id: UUID, fence: int, outcome: AttemptOutcome, *, reason: str, resume_text: str, now: datetime) -> bool:
+def fault(
+    job_id: UUID,
+    fence: int,
+    outcome: AttemptOutcome,
+    *,
+    reason: str,
+    resume_text: str,
+    now: datetime,
+    reported_by: int | None = None,
+) -> bool:
     """Charges a fault to the job's present attempt and queues it for another miner, or ends it; False if it moved on.
+
+    A fault that a miner reports counts only for its own attempt, and that attempt is then over for good.
 
     The miner is charged too, until the job has faulted on two miners: then the fault is the job's. Runs in platform scope.
     """
@@ -98,18 +114,19 @@ def fault(job_id: UUID, fence: int, outcome: AttemptOutcome, *, reason: str, res
                 "resume_text": resume_text,
                 "most_faults": limits.FAULTS_BEFORE_FAILED,
                 "error_code": code,
+                "miner": reported_by,
             },
         )
         if row is None:
             return False
-        _, state, miner_id, miners_tried = row
-        is_poison = miners_tried > 1
+        _, state, miner_id, faults = row
+        is_poison = faults > 1  # Each on another miner: a job is never offered to one that it faulted on.
         end_attempt(fence, outcome, reason=reason, now=now, is_fault=True, is_blamed=not is_poison)
         _blame(job_id, fence, miner_id, is_poison=is_poison)
         if state == JobState.QUEUED:
             transaction.on_commit(live.wake_dispatch)
         else:
-            announce_end(job_id, fence, now)
+            announce_end(job_id, now)
         return True
 
 
@@ -121,9 +138,7 @@ def end_unanswered(*, job: Job, state: JobState, code: ErrorCode, outcome: Attem
         job.refresh_from_db()
         if job.fence is not None:
             end_attempt(job.fence, outcome, reason=code.label, now=now)
-        announce_end(job.pk, job.fence, now)
-    streams.mark_cancelled(job.pk)
-    live.tell_miner_of_cancellation(job)
+        announce_end(job.pk, now)
     return True
 
 
@@ -135,23 +150,22 @@ def end_attempt(
     )
 
 
-def announce_end(job_id: UUID, fence: int | None, now: datetime) -> Job:
+def announce_end(job_id: UUID, now: datetime) -> Job:
     """Inside the transaction: judge, settle and signal. After it: tell the streams. Returns the job as it ended."""
     job = Job.objects.select_related("miner").get(pk=job_id)
-    attempt = Attempt.objects.filter(pk=fence).first() if fence is not None else None
     trust.judge_canary(job, now=now)
     _settle_share(job)
-    job_finished.send(sender=Job, job=job, attempt=attempt, now=now)
+    job_finished.send(sender=Job, job=job, now=now)
     transaction.on_commit(lambda: live.publish_end(job))
     return job
 
 
 def _fence_of(miner: Miner, job_id: UUID, fence: int | None) -> int:
+    if fence is not None:
+        return fence
     job = Job.objects.filter(pk=job_id).values("fence", "miner_id").first()
     if job is None:
         raise NotFound("There is no such job.")
-    if fence is not None:
-        return fence
     if job["miner_id"] != miner.pk or job["fence"] is None:
         raise NotTheHolder
     return int(job["fence"])
@@ -177,21 +191,22 @@ def _complete(miner: Miner, fence: int, result: Result) -> bool:
 
 
 def _finish_accepted(miner: Miner, fence: int, result: Result, now: datetime) -> Job:
+    blamed = Attempt.objects.filter(pk=fence, is_blamed=True).update(is_blamed=False)
     Attempt.objects.filter(pk=fence).update(
         outcome=AttemptOutcome.ACCEPTED,
         reason="",
         ended_at=now,
         is_fault=False,
-        is_blamed=False,
         tokens_reported=min(result.tokens_generated, 2**31 - 1),
         timing=dict(result.timing),
     )
     Miner.objects.filter(pk=miner.pk).update(
         job_count=F("job_count") + 1,
         total_tokens_generated=F("total_tokens_generated") + count_tokens(result),
+        fault_count=Greatest(F("fault_count") - blamed, 0),
         last_active=now,
     )
-    return announce_end(result.job_id, fence, now)
+    return announce_end(result.job_id, now)
 
 
 def count_tokens(result: Result) -> int:
@@ -204,7 +219,9 @@ def count_tokens(result: Result) -> int:
 def _refuse(miner: Miner, fence: int, job_id: UUID) -> Job:
     """The job as it was left by this very attempt, for a repeat; else raises what became of it."""
     with platform_scope():
-        job = Job.objects.get(pk=job_id)
+        job = Job.objects.filter(pk=job_id).first()
+        if job is None:
+            raise NotFound("There is no such job.")
         was_held = Attempt.objects.filter(pk=fence, job_id=job_id, miner=miner).exists()
         if not was_held:
             trust.note_forgery(miner, job_known=Attempt.objects.filter(job_id=job_id, miner=miner).exists())
@@ -221,12 +238,12 @@ def _refuse(miner: Miner, fence: int, job_id: UUID) -> Job:
     raise LeaseLost
 
 
-def _hand_back(miner: Miner, job_id: UUID, fence: int, resume_text: str, reason: str) -> bool:
+def _hand_back(miner: Miner, job_id: UUID, fence: int, resume_text: str, reason: str, now: datetime) -> bool:
     parameters = {"job": job_id, "fence": fence, "miner": miner.pk, "resume_text": resume_text}
     if _execute_one(fencing.HAND_BACK, parameters) is None:
         return False
     Attempt.objects.filter(pk=fence).update(
-        outcome=AttemptOutcome.REFUSED, reason=reason[:MAX_REASON_CHARS], ended_at=F("offered_at")
+        outcome=AttemptOutcome.REFUSED, reason=reason[:MAX_REASON_CHARS], ended_at=now
     )
     transaction.on_commit(live.wake_dispatch)
     return True
@@ -234,7 +251,7 @@ def _hand_back(miner: Miner, job_id: UUID, fence: int, resume_text: str, reason:
 
 def _blame(job_id: UUID, fence: int, miner_id: int | None, *, is_poison: bool) -> None:
     if not is_poison:
-        Miner.objects.filter(pk=miner_id).update(fault_count=F("fault_count") + 1)
+        Miner.objects.filter(pk=miner_id or 0).update(fault_count=F("fault_count") + 1)
         return
     exonerated = Attempt.objects.filter(job_id=job_id, is_blamed=True)
     Miner.objects.filter(pk__in=exonerated.values("miner"), fault_count__gt=0).update(fault_count=F("fault_count") - 1)
@@ -242,7 +259,9 @@ def _blame(job_id: UUID, fence: int, miner_id: int | None, *, is_poison: bool) -
 
 
 def _settle_share(job: Job) -> None:
-    """Replaces the estimate that the tenant's counter was charged by what the job really cost."""
+    """Replaces the estimate that the tenant's counter was charged by what the job really cost; a canary cost nobody."""
+    if job.kind == JobKind.CANARY:
+        return
     charged = job.context_tokens + limits.OUTPUT_WEIGHT * job.max_tokens
     used = (job.prompt_tokens or job.context_tokens) + limits.OUTPUT_WEIGHT * job.tokens_generated
     if job.state != JobState.COMPLETED:

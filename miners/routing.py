@@ -1,15 +1,14 @@
 """The miners' addresses on the native lane, and the live dashboard's socket."""
 
-from django.urls import path
-
+from mia.lib.hot import route
 from miners.consumers import Chunks, Heartbeat, NextJob
 from miners.sockets import NetworkSocket
 
 http_urlpatterns = [
-    path("job/next", NextJob.as_asgi()),
-    path("job/claim", NextJob.as_asgi()),
-    path("heartbeat", Heartbeat.as_asgi()),
-    path("job/chunks", Chunks.as_asgi()),
+    route("job/next", NextJob.as_asgi()),
+    route("job/claim", NextJob.as_asgi()),
+    route("heartbeat", Heartbeat.as_asgi()),
+    route("job/chunks", Chunks.as_asgi()),
 ]
 
-websocket_urlpatterns = [path("ws/network/", NetworkSocket.as_asgi())]
+websocket_urlpatterns = [route("ws/network/", NetworkSocket.as_asgi())]

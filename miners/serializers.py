@@ -1,6 +1,5 @@
 """The shapes of the network's API beside the hot lane's."""
 
-import math
 from typing import Any
 
 from rest_framework import serializers
@@ -8,21 +7,11 @@ from rest_framework import serializers
 from miners import limits
 from miners.choices import MinerStatus
 from miners.models import Attempt, Miner
-from miners.wire import RegistrationSerializer
+from miners.wire import FiniteFloatField, RegistrationSerializer
 
 __all__ = ["RegistrationSerializer"]
 
 RESULT_STATUSES = ["ok", "error", "refused"]
-
-
-class FiniteFloatField(serializers.FloatField):
-    """A number that arithmetic survives: neither infinite nor NaN."""
-
-    def to_internal_value(self, data: Any) -> float:
-        value = super().to_internal_value(data)
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
 
 
 class ConfigSerializer(serializers.Serializer[Any]):
@@ -78,9 +67,7 @@ class ResultSerializer(serializers.Serializer[Any]):
     fence = serializers.IntegerField(min_value=0, max_value=2**63 - 1, required=False, allow_null=True)
     status = serializers.ChoiceField(RESULT_STATUSES, required=False)
     finish_reason = serializers.CharField(max_length=20, required=False, allow_blank=True, allow_null=True)
-    tool_calls = serializers.ListField(
-        child=serializers.JSONField(), max_length=64, required=False, allow_null=True
-    )
+    tool_calls = serializers.ListField(child=serializers.JSONField(), max_length=64, required=False, allow_null=True)
     usage = UsageSerializer(required=False, allow_null=True)
     timing = serializers.DictField(child=FiniteFloatField(), required=False, allow_null=True)
     output_sha256 = serializers.CharField(max_length=64, required=False, allow_blank=True, allow_null=True)
@@ -155,7 +142,7 @@ class OwnMinerSerializer(PublicMinerSerializer):
     refusals = RefusalSerializer(many=True)
 
     class Meta(PublicMinerSerializer.Meta):
-        fields = (
+        fields: tuple[str, ...] = (  # type: ignore[assignment]
             *PublicMinerSerializer.Meta.fields,
             "trust_reason",
             "fault_count",

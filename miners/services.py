@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from accounts.choices import KeyKind
@@ -33,6 +33,11 @@ __all__ = ["Accepted", "Result", "accept_result", "report_failure", "set_trust"]
 
 ENROLMENT_TAG: Final = "mia_et_"
 TYPICAL_JOB_MS: Final = 4000
+
+POSITION: Final = """
+SELECT (SELECT count(*) FROM miners_job WHERE state = 'queued' AND (lane, virtual_start) < (%(lane)s, %(virtual_start)s)),
+       (SELECT coalesce(sum(slots), 0) FROM miners_miner WHERE status IN ('idle', 'busy'))
+"""
 
 
 @dataclass(frozen=True)
@@ -127,13 +132,12 @@ def retry_job(*, job: Job, now: datetime) -> Job:
 
 
 def queue_position(job: Job) -> QueuePosition:
-    """Where a queued job stands; (0, 0) once it has left the queue. Runs in platform scope."""
+    """Where a queued job stands; (0, 0) once it has left the queue."""
     if job.state != JobState.QUEUED:
         return QueuePosition(0, 0)
-    with platform_scope():
-        ahead = Job.objects.queued().filter(lane__lt=job.lane).count()
-        ahead += Job.objects.queued().filter(lane=job.lane, virtual_start__lt=job.virtual_start).count()
-        slots = sum(Miner.objects.filter(status__in=[MinerStatus.IDLE, MinerStatus.BUSY]).values_list("slots", flat=True))
+    with platform_scope(), connection.cursor() as cursor:
+        cursor.execute(POSITION, {"lane": job.lane, "virtual_start": job.virtual_start})
+        ahead, slots = cursor.fetchone()
     return QueuePosition(ahead + 1, int((ahead + 1) * TYPICAL_JOB_MS / max(slots, 1)))
 
 
@@ -148,11 +152,6 @@ def has_capacity(*, job: Job, now: datetime) -> bool:
     if job.model:
         able = able.filter(model_ids__contains=[job.model])
     return able.exists()
-
-
-def queued_count(business_id: int | None) -> int:
-    with platform_scope():
-        return Job.objects.queued().filter(business_id=business_id).count()
 
 
 @transaction.atomic
@@ -174,6 +173,11 @@ def create_enrolment_token(
     return token, plain
 
 
+def revoke_enrolment_token(*, token: EnrolmentToken, now: datetime) -> None:
+    """Lets no further miner register with it. Idempotent."""
+    EnrolmentToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now)
+
+
 @dataclass(frozen=True)
 class Registered:
     """A registration's outcome; `plain_key` is '' when the miner was known and showed its key."""
@@ -193,19 +197,27 @@ def register_miner(
         token = _use_enrolment_token(enrolment_token, now)
         if token is None and not is_open:
             raise EnrolmentRefused
-        key = new_key(KeyKind.MINER)
-        miner = Miner.objects.create(
-            key_prefix=key.prefix,
-            key_digest=key.digest,
-            enrolment_token=token,
-            trust=token.trust if token else Trust.PROBATION,
-            trust_reason=f"enrolled by {token.name}" if token else "open registration",
-            trust_changed_at=now,
-            created_at=now,
-            last_active=now,
-            **described(fields),
-        )
-        return Registered(miner, key.plain)
+        return _register_new(fields, token, now)
+
+
+def _register_new(fields: Mapping[str, Any], token: EnrolmentToken | None, now: datetime) -> Registered:
+    key = new_key(KeyKind.MINER)
+    miner = Miner(
+        key_prefix=key.prefix,
+        key_digest=key.digest,
+        enrolment_token=token,
+        trust=token.trust if token else Trust.PROBATION,
+        trust_reason=f"enrolled by {token.name}" if token else "open registration",
+        trust_changed_at=now,
+        created_at=now,
+        last_active=now,
+        **described(fields),
+    )
+    try:
+        miner.save(force_insert=True)
+    except IntegrityError as error:  # Two machines of one name, at once.
+        raise MinerNameTaken from error
+    return Registered(miner, key.plain)
 
 
 def _register_again(known: Miner, fields: Mapping[str, Any], plain_key: str, now: datetime) -> Registered:

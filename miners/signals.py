@@ -3,4 +3,4 @@
 from django.dispatch import Signal
 
 job_finished = Signal()
-"""Sent in platform scope, inside the transaction that ends a job; arguments: job, attempt (None if it never ran), now."""
+"""Sent in platform scope, inside the transaction that ends a job; arguments: job, now."""

@@ -82,26 +82,47 @@ class Usage(TypedDict):
     completion_tokens: int
 
 
+# KEYS: hash. ARGV: job, fence, miner, attempt, topic, next, text to go on from, seconds kept.
+# `stale` says that readers may have been shown something else than what this attempt goes on from: text that came
+# between the fault and its record, or whatever Redis held before it was emptied.
+OPEN_SCRIPT: Final = """
+local shown = redis.call('HMGET', KEYS[1], 'next', 'reopened')
+local stale = '0'
+if shown[1] then
+  if shown[1] ~= ARGV[6] or shown[2] then stale = '1' end
+elseif tonumber(ARGV[4]) > 1 then
+  stale = '1'
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'job', ARGV[1], 'fence', ARGV[2], 'miner', ARGV[3], 'attempt', ARGV[4], 'topic', ARGV[5],
+  'next', ARGV[6], 'fresh', '1', 'stale', stale, 'resume', stale == '1' and ARGV[7] or '')
+redis.call('EXPIRE', KEYS[1], ARGV[8])
+"""
+
 # KEYS: hash, stream. ARGV: miner, fence, offset, length, text, seconds kept.
+# The first words of an attempt that starts over, or goes on from something else than what was shown, reset the log.
 APPEND_SCRIPT: Final = """
-local h = redis.call('HMGET', KEYS[1], 'fence', 'miner', 'next', 'cancelled', 'fresh', 'attempt', 'topic', 'job')
+local h = redis.call('HMGET', KEYS[1], 'fence', 'miner', 'next', 'over', 'fresh', 'attempt', 'topic', 'job',
+  'stale', 'resume')
 if not h[1] then return {'unknown', 0} end
 if h[4] then return {'cancel', 0} end
 if h[1] ~= ARGV[2] or h[2] ~= ARGV[1] then return {'lost', 0} end
 local offset, next = tonumber(ARGV[3]), tonumber(h[3])
 local topic = 'mia:topic:' .. h[7]
-if offset == 0 and next > 0 and h[5] == '1' then
-  redis.call('XADD', KEYS[2], '*', 'k', 'reset', 'a', h[6], 'o', 0, 't', '')
-  redis.call('PUBLISH', topic, cjson.encode({type = 'reset', job_id = h[8], attempt = tonumber(h[6])}))
-  next = 0
+local function log(kind, start, text)
+  redis.call('XADD', KEYS[2], '*', 'k', kind, 'a', h[6], 'o', start, 't', text)
+  local event = {type = kind, job_id = h[8], attempt = tonumber(h[6])}
+  if kind == 'delta' then event.offset, event.text = start, text end
+  redis.call('PUBLISH', topic, cjson.encode(event))
+end
+local starts_over = offset == 0 and next > 0
+if h[5] == '1' and (starts_over or (h[9] == '1' and offset == next)) then
+  log('reset', 0, '')
+  if starts_over then next = 0 elseif h[10] ~= '' then log('delta', 0, h[10]) end
 end
 if offset ~= next then return {'range', next} end
 local length = tonumber(ARGV[4])
-if length > 0 then
-  redis.call('XADD', KEYS[2], '*', 'k', 'delta', 'a', h[6], 'o', ARGV[3], 't', ARGV[5])
-  redis.call('PUBLISH', topic, cjson.encode({
-    type = 'delta', job_id = h[8], attempt = tonumber(h[6]), offset = offset, text = ARGV[5]}))
-end
+if length > 0 then log('delta', offset, ARGV[5]) end
 redis.call('HSET', KEYS[1], 'next', next + length, 'fresh', '0')
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('EXPIRE', KEYS[2], ARGV[6])
@@ -131,23 +152,24 @@ async def open_streams(offers: Iterable[Mapping[str, Any]]) -> None:
     """Makes each offered job's hash say who may append and from where, and announces the attempt."""
     pipeline = async_redis().pipeline(transaction=False)
     for offer in offers:
-        pipeline.hset(state_key(offer["id"]), mapping=_state_of(offer))
-        pipeline.expire(state_key(offer["id"]), KEPT_S)
+        pipeline.eval(OPEN_SCRIPT, 1, state_key(offer["id"]), *_opening_of(offer))
         if offer["topic"]:
             pipeline.publish(TOPIC_PREFIX + offer["topic"], json.dumps(_started_event(offer)))
     await pipeline.execute()
 
 
-def _state_of(offer: Mapping[str, Any]) -> dict[str, str | int]:
-    return {
-        "job": str(offer["id"]),
-        "fence": offer["fence"],
-        "miner": offer["miner_id"],
-        "attempt": offer["attempt_count"],
-        "topic": offer["topic"],
-        "next": len(offer["resume_text"]),
-        "fresh": "1",
-    }
+def _opening_of(offer: Mapping[str, Any]) -> list[str | int]:
+    text = offer["resume_text"]
+    return [
+        str(offer["id"]),
+        offer["fence"],
+        offer["miner_id"],
+        offer["attempt_count"],
+        offer["topic"],
+        len(text),
+        text,
+        KEPT_S,
+    ]
 
 
 def _started_event(offer: Mapping[str, Any]) -> Event:
@@ -155,8 +177,24 @@ def _started_event(offer: Mapping[str, Any]) -> Event:
 
 
 async def reopen_stream(*, job_id: UUID, fence: int, miner_id: int, attempt: int, topic: str) -> None:
-    """Rebuilds a hash that Redis lost; the miner is asked for its text from the start."""
-    state = {"job": str(job_id), "fence": fence, "miner": miner_id, "attempt": attempt, "topic": topic, "next": 0, "fresh": "0"}
+    """Rebuilds a hash that Redis lost; the miner is asked for its text from the start.
+
+    Readers of a first attempt have the beginning of that very text. Those of a later one may have stopped in an
+    earlier one, and are reset; who saw this attempt already knows of its reset and drops it.
+    """
+    is_stale = "1" if attempt > 1 else "0"
+    state: dict[str, str | int] = {
+        "job": str(job_id),
+        "fence": fence,
+        "miner": miner_id,
+        "attempt": attempt,
+        "topic": topic,
+        "next": 0,
+        "fresh": is_stale,
+        "stale": is_stale,
+        "resume": "",
+        "reopened": "1",
+    }
     pipeline = async_redis().pipeline(transaction=True)
     pipeline.hset(state_key(job_id), mapping=state)
     pipeline.delete(stream_key(job_id))
@@ -169,7 +207,7 @@ async def append(miner_id: int, pieces: Sequence[Append]) -> list[Appended]:
     pipeline = async_redis().pipeline(transaction=False)
     for piece in pieces:
         keys = [state_key(piece.job_id), stream_key(piece.job_id)]
-        arguments = [miner_id, piece.fence, piece.offset, len(piece.text), piece.text, KEPT_S]
+        arguments: list[Any] = [miner_id, piece.fence, piece.offset, len(piece.text), piece.text, KEPT_S]
         pipeline.eval(APPEND_SCRIPT, 2, *keys, *arguments)
     replies = await pipeline.execute()
     return [Appended(AppendCode(code), int(next_offset)) for code, next_offset in replies]
@@ -196,11 +234,14 @@ def tokens_per_second(now_s: int, window_s: int = 10) -> dict[int, float]:
     return totals
 
 
-def mark_cancelled(job_id: UUID) -> None:
-    """Makes the next piece of this job's text answer `cancel`; best effort, PostgreSQL says the same a little later."""
+def close_stream(job_id: UUID) -> None:
+    """Takes no more text for a job that is over: the next piece is answered `cancel`, whoever sends it.
+
+    Best effort; PostgreSQL says the same a little later.
+    """
     try:
         sync_redis().eval(
-            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'cancelled', '1') end",
+            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'over', '1') end",
             1,
             state_key(job_id),
         )
@@ -211,7 +252,7 @@ def mark_cancelled(job_id: UUID) -> None:
 def read_text(job_id: UUID) -> str:
     """What the visitor has been shown of this job so far; '' when Redis does not know."""
     try:
-        rows = sync_redis().xrange(stream_key(job_id))
+        rows: Any = sync_redis().xrange(stream_key(job_id))
     except RedisError:
         return ""
     return text_of([_entry(fields) for _, fields in rows])

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -76,7 +76,9 @@ def send_due_canaries(*, now: datetime) -> int:
     canaries = list(Canary.objects.filter(is_active=True))
     if not canaries:
         return 0
-    due = [miner for miner in _miners_without_canary(now) if now - miner.last_canary_at >= _interval(miner)]
+    miners = _miners_without_canary(now)
+    newest = dict(CanaryTrial.objects.filter(miner__in=miners).values_list("miner").annotate(Max("created_at")))
+    due = [miner for miner in miners if miner.pk not in newest or now - newest[miner.pk] >= _interval(miner)]
     for miner in due:
         send_canary(miner, random.choice(canaries), now=now)  # noqa: S311
     return len(due)
@@ -84,16 +86,11 @@ def send_due_canaries(*, now: datetime) -> int:
 
 def _miners_without_canary(now: datetime) -> list[Miner]:
     pending = Q(canary_trials__passed=None, canary_trials__job__finished_at=None, canary_trials__isnull=False)
-    idle = Miner.objects.online(now).filter(status=MinerStatus.IDLE).exclude(
-        pk__in=Miner.objects.filter(pending).values("pk")
-    )
-    miners = list(idle.annotate(newest_canary_at=Max("canary_trials__created_at")))
-    for miner in miners:
-        miner.last_canary_at = miner.newest_canary_at or miner.created_at.replace(year=2000)
-    return miners
+    idle = Miner.objects.online(now).filter(status=MinerStatus.IDLE)
+    return list(idle.exclude(pk__in=Miner.objects.filter(pending).values("pk")))
 
 
-def _interval(miner: Miner) -> object:
+def _interval(miner: Miner) -> timedelta:
     return limits.CANARY_EVERY_IN_PROBATION if miner.trust <= Trust.PROBATION else limits.CANARY_EVERY
 
 

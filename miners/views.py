@@ -1,6 +1,7 @@
 """The miners' endpoints that neither wait nor run hot."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -47,21 +48,23 @@ class MinerView(ScopedAPIView):
     def scope(self, request: Request) -> AbstractContextManager[None]:
         return nullcontext()
 
-    @property
+    @cached_property
     def miner(self) -> Miner:
         assert self.principal is not None
-        return Miner.objects.get(pk=self.principal.key_id)
+        return Miner.objects.get(pk=self.principal.key_id or 0)
 
 
 class RegisterMinerView(ScopedAPIView):
     """A machine joins the network, or says again what it is."""
 
     allow_anonymous = True
-    authentication_classes = ()
+    authentication_classes: Any = ()  # The key it may carry is judged with the name it registers.
     throttle_classes = (RegistrationThrottle,)
 
     @extend_schema(
-        operation_id="register_miner", request=RegistrationSerializer, responses={200: RegisteredSerializer, 201: RegisteredSerializer}
+        operation_id="register_miner",
+        request=RegistrationSerializer,
+        responses={200: RegisteredSerializer, 201: RegisteredSerializer},
     )
     def post(self, request: Request) -> Response:
         serializer = RegistrationSerializer(data=request.data)
@@ -122,7 +125,13 @@ class ResultView(MinerView):
             is_refusal=data.get("status") == "refused",
             now=timezone.now(),
         )
-        body = {"job_id": job.pk, "status": job.state, "message": "Failure noted", "accepted": False, "duplicate": False}
+        body = {
+            "job_id": job.pk,
+            "status": job.state,
+            "message": "Failure noted",
+            "accepted": False,
+            "duplicate": False,
+        }
         return Response(body)
 
 

@@ -1,5 +1,6 @@
 """The miner protocol's shapes: what comes in is checked here, what goes out is built here."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,16 @@ from miners.dispatch import Offer
 from miners.streams import Append
 
 NO_JOB = {"job_id": None, "prompt": None, "context": None, "session_id": None, "business_id": None, "max_tokens": None}
+
+
+class FiniteFloatField(serializers.FloatField):
+    """A number that arithmetic survives: neither infinite nor NaN, and not a truth value."""
+
+    def to_internal_value(self, data: Any) -> float:
+        value = super().to_internal_value(data)
+        if isinstance(data, bool) or not math.isfinite(value):
+            self.fail("invalid")
+        return value
 
 
 class ModelSerializer(serializers.Serializer[Any]):
@@ -51,7 +62,7 @@ class RegistrationSerializer(serializers.Serializer[Any]):
     models = ModelSerializer(many=True, required=False, max_length=50)  # type: ignore[call-arg]
     gpus = GpuSerializer(many=True, required=False, max_length=64)  # type: ignore[call-arg]
     slots = serializers.IntegerField(min_value=1, max_value=limits.MAX_SLOTS, default=1)
-    bench = serializers.DictField(child=serializers.FloatField(), required=False)
+    bench = serializers.DictField(child=FiniteFloatField(), required=False)
     enrolment_token = serializers.CharField(max_length=100, required=False, allow_blank=True)
 
 
@@ -67,9 +78,9 @@ class HeartbeatJobSerializer(serializers.Serializer[Any]):
 class GpuStatsSerializer(serializers.Serializer[Any]):
     """How a miner's GPU is doing."""
 
-    memory_used_mb = serializers.FloatField(min_value=0, max_value=1e7, required=False, allow_null=True)
-    utilization = serializers.FloatField(min_value=0, max_value=100, required=False, allow_null=True)
-    temperature = serializers.FloatField(min_value=-50, max_value=200, required=False, allow_null=True)
+    memory_used_mb = FiniteFloatField(min_value=0, max_value=1e7, required=False, allow_null=True)
+    utilization = FiniteFloatField(min_value=0, max_value=100, required=False, allow_null=True)
+    temperature = FiniteFloatField(min_value=-50, max_value=200, required=False, allow_null=True)
 
 
 class HeartbeatSerializer(serializers.Serializer[Any]):
@@ -105,7 +116,7 @@ class PollSerializer(serializers.Serializer[Any]):
     miner_id = serializers.IntegerField(required=False)
     slots = serializers.IntegerField(min_value=1, max_value=limits.MAX_SLOTS, default=1)
     idle = serializers.BooleanField(default=True)
-    wait = serializers.FloatField(min_value=0, max_value=limits.POLL_WAIT_LONGEST.total_seconds(), required=False)
+    wait = FiniteFloatField(min_value=0, max_value=limits.POLL_WAIT_LONGEST.total_seconds(), required=False)
 
 
 @dataclass(frozen=True)
@@ -139,10 +150,7 @@ def flatten(errors: Any, prefix: str = "") -> dict[str, list[str]]:
 
 
 def appends(data: Mapping[str, Any]) -> list[Append]:
-    return [
-        Append(job["job_id"], job["fence"], job["offset"], job["text"], job["tokens"])
-        for job in data["jobs"]
-    ]
+    return [Append(job["job_id"], job["fence"], job["offset"], job["text"], job["tokens"]) for job in data["jobs"]]
 
 
 def offer_body(offer: Offer) -> dict[str, Any]:
@@ -165,7 +173,9 @@ def offer_body(offer: Offer) -> dict[str, Any]:
     }
 
 
-def poll_body(offers: Sequence[Offer], *, skipped: Mapping[str, int], cancel: Sequence[str], drain: bool) -> dict[str, Any]:
+def poll_body(
+    offers: Sequence[Offer], *, skipped: Mapping[str, int], cancel: Sequence[str], drain: bool
+) -> dict[str, Any]:
     """The answer to a poll; its first job is mirrored at the top level, in the first protocol's shape."""
     return {
         **(first_protocol_job(offers[0]) if offers else NO_JOB),
@@ -207,7 +217,6 @@ def config_body(slots: int) -> dict[str, int]:
 
 def milliseconds(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
-
 
 
 def _text(message: Mapping[str, Any]) -> str:

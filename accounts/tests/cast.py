@@ -1,4 +1,4 @@
-"""The people of the tests: Alice owns a business, Bob answers its customers, Charlie owns another and sees nothing of it.
+"""The people of the tests: Alice owns a business, Bob answers its customers, Charlie owns another and sees nothing.
 
 A test package takes part with `from accounts.tests.cast import *` in its conftest.
 """

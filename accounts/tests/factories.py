@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import factory
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from accounts.choices import KeyKind, Role
@@ -16,6 +18,12 @@ from accounts.tenancy import platform_scope
 
 PASSWORD = "correct horse battery staple"
 ORIGIN = "https://shop.example"
+
+
+@cache
+def hashed_password() -> str:
+    """Hashed once: it is meant to be slow."""
+    return make_password(PASSWORD)
 
 
 class PlatformFactory(factory.django.DjangoModelFactory):
@@ -46,10 +54,7 @@ class UserFactory(factory.django.DjangoModelFactory):
 
     @classmethod
     def _create(cls, model_class: Any, *args: Any, **kwargs: Any) -> Any:
-        user = model_class(*args, **kwargs)
-        user.set_password(PASSWORD)
-        user.save()
-        return user
+        return super()._create(model_class, *args, **{"password": hashed_password(), **kwargs})
 
 
 class BusinessFactory(PlatformFactory):

@@ -114,6 +114,7 @@ def rename_and_fail(request: HttpRequest, how: str) -> Any:
 urlpatterns = [
     path("admin/export/", stream_names),
     path("admin/fail/<str:how>/", rename_and_fail),
+    path("admin/rq/", include("django_rq.urls")),
     path("admin/", admin.site.urls),
     path("api/closed", ClosedView.as_view()),
     path("api/plain", PlainView.as_view()),

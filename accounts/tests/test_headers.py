@@ -1,11 +1,19 @@
 """Which credential the headers of a request carry."""
 
 import pytest
+from channels.db import database_sync_to_async
 
-from accounts.headers import Credentials, check_origin, key_of, principal_from_headers, token_of
+from accounts.headers import (
+    Credentials,
+    check_origin,
+    key_of,
+    principal_from_headers,
+    principal_from_headers_async,
+    token_of,
+)
 from accounts.models import ApiKey
 from accounts.principals import Principal, PrincipalKind
-from accounts.tests.factories import ORIGIN
+from accounts.tests.factories import ORIGIN, ApiKeyFactory
 from mia.lib.errors import NotAuthenticated, OriginNotAllowed
 
 WIDGET = Principal(kind=PrincipalKind.PUBLISHABLE, business_id=1, allowed_origins=(ORIGIN,))
@@ -78,3 +86,18 @@ def test_the_headers_name_their_holder(secret_key: ApiKey, publishable_key: ApiK
     assert by_bearer.business_id == secret_key.business_id
     assert widget is not None
     assert widget.kind == PrincipalKind.PUBLISHABLE
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.asyncio
+async def test_coroutines_read_headers_too() -> None:
+    key = await database_sync_to_async(ApiKeyFactory)(kind="publishable")
+    good = Credentials(api_key=key.plain, origin=ORIGIN)
+    found = await principal_from_headers_async(good)
+    assert found is not None
+    assert found.key_id == key.pk
+    assert await principal_from_headers_async(Credentials()) is None
+    with pytest.raises(OriginNotAllowed):
+        await principal_from_headers_async(Credentials(api_key=key.plain))
+    with pytest.raises(NotAuthenticated):
+        await principal_from_headers_async(Credentials(authorization="Bearer eyJ.a.b"))

@@ -10,8 +10,9 @@ from django.test import Client
 
 from accounts.choices import KeyKind
 from accounts.models import ApiKey, Business, User
-from accounts.tenancy import Scope, platform_scope
+from accounts.tenancy import platform_scope
 from accounts.tests.factories import ORIGIN, ApiKeyFactory, UserFactory
+from accounts.tests.scopes import scope_in_force
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("accounts.tests.site_urls")]
 LogIn = Callable[[User], Client]
@@ -46,7 +47,7 @@ def test_nobody_and_people_without_access_see_nothing(client: Client, log_in: Lo
 
 def test_no_scope_is_left_behind(log_in: LogIn, root: User) -> None:
     exported(log_in(root))
-    assert Scope.read() == Scope()
+    assert scope_in_force() == ("", "")
 
 
 @pytest.mark.parametrize("how", ["error", "permission"])

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from channels.db import database_sync_to_async
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
@@ -10,7 +11,7 @@ from accounts.choices import KeyKind
 from accounts.keys import ParsedKey, digest_key, new_key
 from accounts.models import ApiKey, Business
 from accounts.principals import Principal, PrincipalKind
-from accounts.resolution import _lookups, register_lookup, resolve_key, verdicts
+from accounts.resolution import _lookups, register_lookup, resolve_key, resolve_key_async, verdicts
 from accounts.services import erase_business, revoke_api_key
 from accounts.tenancy import platform_scope
 from accounts.tests.factories import ORIGIN, ApiKeyFactory
@@ -142,3 +143,25 @@ def test_another_app_finds_its_own_kind_of_key() -> None:
     finally:
         _lookups.clear()
         _lookups.update(before)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.asyncio
+async def test_coroutines_resolve_keys_too() -> None:
+    key = await database_sync_to_async(ApiKeyFactory)()
+    assert (await resolve_key_async(key.plain)).key_id == key.pk
+    with pytest.raises(NotAuthenticated):
+        await resolve_key_async("nonsense")
+    with pytest.raises(NotAuthenticated):
+        await resolve_key_async(new_key(KeyKind.SECRET).plain)
+
+
+@pytest.mark.asyncio
+async def test_a_remembered_verdict_costs_a_coroutine_no_query_and_no_thread() -> None:
+    made, holder = new_key(KeyKind.SECRET), Principal(kind=PrincipalKind.SECRET, business_id=1)
+    wrong = new_key(KeyKind.SECRET)
+    verdicts.get(made.digest, lambda: holder)
+    verdicts.get(wrong.digest, lambda: None)
+    assert await resolve_key_async(made.plain) is holder
+    with pytest.raises(NotAuthenticated):
+        await resolve_key_async(wrong.plain)

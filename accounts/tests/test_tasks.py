@@ -11,8 +11,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts.models import ApiKey, Business
 from accounts.tasks import tenant_task
-from accounts.tenancy import Scope
 from accounts.tests.factories import ApiKeyFactory
+from accounts.tests.scopes import scope_in_force
 
 pytestmark = pytest.mark.django_db
 seen: list[tuple[int, list[int], int]] = []
@@ -32,7 +32,7 @@ def _forget() -> None:
 def test_a_task_sees_its_business_only(secret_key: ApiKey, other_secret_key: ApiKey) -> None:
     look(business_id=secret_key.business_id)
     assert seen == [(secret_key.business_id, [secret_key.pk], 0)]
-    assert Scope.read() == Scope()
+    assert scope_in_force() == ("", "")
 
 
 def test_a_task_with_the_id_of_another_business_row_does_not_find_it(

@@ -6,8 +6,9 @@ import pytest
 from django.db import DatabaseError, InternalError, ProgrammingError, connection, transaction
 
 from accounts.models import ApiKey, Business, Membership, User
-from accounts.tenancy import Scope, business_scope, no_scope, platform_scope
+from accounts.tenancy import Scope, business_scope, no_scope, platform_scope, undoable
 from accounts.tests.factories import ApiKeyFactory, BusinessFactory, MembershipFactory
+from accounts.tests.scopes import scope_in_force
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +106,7 @@ def test_a_nested_scope_gives_the_outer_one_back_after_an_error(keys: tuple[ApiK
         with pytest.raises(ZeroDivisionError), platform_scope():
             _ = 1 / 0
         assert visible() == {ours.pk}
-        with pytest.raises(DatabaseError), platform_scope(), connection.cursor() as cursor:
+        with pytest.raises(DatabaseError), transaction.atomic(), platform_scope(), connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")
         assert visible() == {ours.pk}
 
@@ -113,11 +114,31 @@ def test_a_nested_scope_gives_the_outer_one_back_after_an_error(keys: tuple[ApiK
 def test_a_nested_scope_that_was_marked_for_rollback_gives_the_outer_one_back(keys: tuple[ApiKey, ApiKey]) -> None:
     ours, _ = keys
     with business_scope(ours.business_id):
-        with platform_scope():
+        with transaction.atomic(), platform_scope():
             ApiKey.objects.update(name="undone")
             transaction.set_rollback(True)
         assert visible() == {ours.pk}
         assert not ApiKey.objects.filter(name="undone").exists()
+
+
+def test_the_scope_of_postgresql_follows_every_nesting(keys: tuple[ApiKey, ApiKey]) -> None:
+    ours, _ = keys
+    own = ("{%d}" % ours.business_id, "")
+    assert scope_in_force() == ("", "")
+    with business_scope(ours.business_id):
+        with business_scope(ours.business_id):
+            assert scope_in_force() == own
+        with undoable(), platform_scope():
+            assert scope_in_force() == ("", "on")
+            transaction.set_rollback(True)
+        assert scope_in_force() == own
+        with pytest.raises(ZeroDivisionError), undoable(), no_scope():
+            _ = 1 / 0
+        assert scope_in_force() == own
+        with pytest.raises(DatabaseError), undoable(), platform_scope(), connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        assert scope_in_force() == own
+    assert scope_in_force() == ("", "")
 
 
 def test_only_numbers_become_part_of_a_scope() -> None:
@@ -133,8 +154,8 @@ class TestWithRealTransactions:
         key = ApiKeyFactory()
         with business_scope(key.business_id):
             assert visible() == {key.pk}
-        assert Scope.read() == Scope()
         assert visible() == set()
+        assert scope_in_force() == ("", "")
 
     def test_queries_after_a_scope_are_empty_and_no_error(self) -> None:
         """PostgreSQL leaves the settings empty, not absent, once a transaction has set them."""

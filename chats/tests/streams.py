@@ -182,7 +182,9 @@ async def write(key: str, offer: dict[str, Any], *texts: str, start: int = 0) ->
 
 async def answer(miner: Miner, offer: dict[str, Any], output: str, **fields: Any) -> None:
     """A miner hands in its whole answer."""
-    result = Result(job_id=UUID(offer["job_id"]), fence=int(offer["fence"]), output=output, tokens_generated=7, **fields)
+    result = Result(
+        job_id=UUID(offer["job_id"]), fence=int(offer["fence"]), output=output, tokens_generated=7, **fields
+    )
     await in_thread(_accept)(miner, result)
 
 

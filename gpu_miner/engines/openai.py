@@ -247,11 +247,9 @@ def _reported(raw: object) -> EngineError:
 
 
 def _translated(error: Exception) -> EngineError:
-    if (
-        isinstance(error, requests.Timeout)
-        and not isinstance(error, requests.ConnectTimeout)
-        or "timed out" in str(error).lower()
-    ):
+    if (isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout)) or "timed out" in str(
+        error
+    ).lower():
         return EngineError("engine_timeout", "the server went silent", retryable=True)
     if isinstance(error, StreamBroken):
         return EngineError("engine_truncated", str(error), retryable=True)

@@ -65,8 +65,8 @@ def main() -> None:
     for line in sys.stdin:
         order, rest = line.rstrip("\n").split(" ", 1)
         if order == "+":
-            session, stage, number = (int(word) for word in rest.split())
-            watched[session] = Watched(stage, number)
+            session, stage, stop_signal = (int(word) for word in rest.split())
+            watched[session] = Watched(stage, stop_signal)
         elif order == "-":
             watched.pop(int(rest), None)
         else:

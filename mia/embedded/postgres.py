@@ -136,7 +136,17 @@ class Postgres:
         unfinished = self.data.with_name("postgres.new")
         subprocess.run(["rm", "-rf", unfinished], check=True)
         make_private(unfinished, identity)
-        initdb = [binaries / "initdb", "-D", unfinished, "-U", SUPERUSER, "-A", "trust", "--encoding=UTF8", "--no-sync"]
+        initdb: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            unfinished,
+            "-U",
+            SUPERUSER,
+            "-A",
+            "trust",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]
         finished = subprocess.run(
             [*identity.prefix, *initdb, "--locale=C.UTF-8", "--no-instructions"],
             capture_output=True,

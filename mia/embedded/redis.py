@@ -63,7 +63,7 @@ class Redis:
         self.wait_until_ready()
 
     def launch(self) -> None:
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         make_private(self.socket.parent, OURSELVES)
         self.socket.unlink(missing_ok=True)

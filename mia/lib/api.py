@@ -96,7 +96,6 @@ def _model_errors(error: ValidationError) -> dict[str, list[str]]:
 
 
 def error_headers(error: ApplicationError) -> dict[str, str]:
-    """The headers that go with an error, whoever sends it."""
     headers = {"Cache-Control": "no-store"}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -106,7 +105,6 @@ def error_headers(error: ApplicationError) -> dict[str, str]:
 
 
 def error_response(error: ApplicationError) -> JsonResponse:
-    """The error as a plain Django response."""
     body = error_body(error, timezone.now())
     return JsonResponse(body, status=error.status, headers=error_headers(error), json_dumps_params=COMPACT)
 
@@ -144,7 +142,6 @@ class StrictJSONParser(parsers.JSONParser):
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The decoded body; raises InvalidRequest."""
         return parse_strict_json(stream.read())
 
 
@@ -159,13 +156,11 @@ class FirstRenderer(negotiation.BaseContentNegotiation):
     """For endpoints that every probe must be able to read: ignores Accept and `?format=`."""
 
     def select_parser(self, request: Request, parsers: Iterable[parsers.BaseParser]) -> parsers.BaseParser | None:
-        """The first parser; such endpoints read no body."""
         return next(iter(parsers), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[renderers.BaseRenderer], format_suffix: str | None = None
     ) -> tuple[renderers.BaseRenderer, str]:
-        """The first renderer and its media type."""
         first = next(iter(renderers))
         return first, str(first.media_type)
 
@@ -192,7 +187,6 @@ class CursorPagination(pagination.CursorPagination):
         return int(text)
 
     def encode_cursor(self, cursor: pagination.Cursor) -> str:
-        """The address of the page at this cursor."""
         token = signing.dumps([cursor.offset, cursor.reverse, cursor.position], salt=self._salt(self.request))  # type: ignore[attr-defined]
         return replace_query_param(str(self.base_url), self.cursor_query_param, token)
 

@@ -1,8 +1,8 @@
 """Native HTTP endpoints for the paths that wait or run hot, routed by Channels ahead of Django.
 
 Django's ASGI handler pins one thread to every open request, and Channels' own HTTP consumer neither sees a client
-leave nor spares a channel and a thread hop per request. An endpoint here costs two tasks while it waits: one that
-works, one that watches the client. When the client leaves, the work is cancelled.
+leave nor spares a channel and a thread hop per request. An endpoint here costs two tasks while it waits: the
+server's, which works, and one that watches the client. When the client leaves, the work is cancelled.
 """
 
 import asyncio
@@ -15,10 +15,14 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from django.conf import settings
+from django.urls import path
 from django.utils import timezone
 
-from mia.lib.api import parse_strict_json
+from mia.lib.api import application_error
 from mia.lib.errors import ApplicationError, InvalidRequest, MethodNotAllowed, PayloadTooLarge, ServerError, error_body
+from mia.lib.logging import bind_request
+from mia.lib.middleware import REQUEST_ID_HEADER, choose_request_id
+from mia.lib.strict_json import parse_strict_json
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +87,12 @@ class HotResponse:
         return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
-class ClientLeft(Exception):  # noqa: N818 - an event, not an error
+def route(pattern: str, application: Any) -> Any:
+    """An address of the native lane, or of a socket: Channels routes ASGI applications by Django's patterns."""
+    return path(pattern, application)
+
+
+class ClientLeft(Exception):
     """The client closed the connection."""
 
 
@@ -97,6 +106,7 @@ class HotEndpoint:
         self._receive = receive
         self._send = send
         self._started = False
+        self.request_id = ""
 
     @classmethod
     def as_asgi(cls) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -114,13 +124,20 @@ class HotEndpoint:
 
     async def start(self, status: int, headers: Headers) -> None:
         self._started = True
-        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        common = {"x-content-type-options": "nosniff", REQUEST_ID_HEADER: self.request_id}
+        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in (common | dict(headers)).items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _serve(self) -> None:
+        offered = dict(self.scope["headers"]).get(REQUEST_ID_HEADER.lower().encode(), b"").decode("latin-1")
+        self.request_id = choose_request_id(offered)
+        with bind_request(self.request_id):
+            await self._respond()
+
+    async def _respond(self) -> None:
         try:
             request = HotRequest(scope=self.scope, body=await self._read_body())
         except ClientLeft:
@@ -145,16 +162,19 @@ class HotEndpoint:
                 return bytes(body)
 
     async def _work_while_connected(self, request: HotRequest) -> HotResponse | None:
-        work = asyncio.ensure_future(self._guarded(request))
-        watch = asyncio.ensure_future(self._wait_for_disconnect())
+        """`handle`, cancelled when the client leaves; in this very task, since each open stream would pay for another."""
+        work = asyncio.current_task()
+        assert work is not None
+        watch = asyncio.ensure_future(self._cancel_when_client_leaves(work))
         try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else None
+            return await self._guarded(request)
+        except asyncio.CancelledError:
+            if not watch.done():
+                raise
+            work.uncancel()
+            return None
         finally:
             watch.cancel()
-            if not work.done():
-                work.cancel()
-            await asyncio.gather(work, watch, return_exceptions=True)
 
     async def _guarded(self, request: HotRequest) -> HotResponse | None:
         """`handle`, with every failure turned into the one error shape; the edge of the process."""
@@ -162,15 +182,16 @@ class HotEndpoint:
             if request.method not in self.methods:
                 raise MethodNotAllowed
             return await self.handle(request)
-        except ApplicationError as error:
+        except Exception as exception:
+            error = application_error(exception)
+            if isinstance(error, ServerError):
+                logger.exception("A native endpoint failed: %s", type(self).__name__)
             return _error_response(error)
-        except Exception:
-            logger.exception("A native endpoint failed: %s %s", request.method, self.scope["path"])
-            return _error_response(ServerError())
 
-    async def _wait_for_disconnect(self) -> None:
+    async def _cancel_when_client_leaves(self, work: asyncio.Task[object]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        work.cancel()
 
     async def _answer(self, response: HotResponse, extra: Headers) -> None:
         body = response.body

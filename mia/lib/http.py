@@ -116,7 +116,7 @@ def _translated(deadline: Deadline) -> Iterator[None]:
         yield
     except InvalidIPAddress as error:
         raise OutboundError("the address is not public", permanent=True) from error
-    except (InvalidURL, InvalidSchema, MissingSchema, LocationParseError, UnicodeError) as error:
+    except (InvalidURL, InvalidSchema, MissingSchema, LocationParseError, ValueError) as error:
         raise OutboundError("the address is malformed", permanent=True) from error
     except (SSLError, ContentDecodingError) as error:
         raise OutboundError("the reply or its certificate is malformed", permanent=True) from error

@@ -26,7 +26,7 @@ _API_KEY = re.compile(r"\bmia_(pk|sk|ck|mk)_[A-Za-z0-9]+")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=:-]{6,}", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _NAMED_CREDENTIAL = re.compile(
-    rf"\b({CREDENTIAL_FIELDS})(\\?[\"']?\s*[:=]\s*b?\\?[\"']?)(?:bearer\s+|basic\s+)?[^\s\"'&,;{{}}\[\])\\]+",
+    rf"\b({CREDENTIAL_FIELDS})(\\?[\"']?\s*[:=]\s*(?:b(?=[\"']))?\\?[\"']?)(?:bearer\s+|basic\s+)?[^\s\"'&,;{{}}\[\])\\]+",
     re.IGNORECASE,
 )
 _CREDENTIAL_FIELD = re.compile(rf"(?:{CREDENTIAL_FIELDS})", re.IGNORECASE)
@@ -99,7 +99,6 @@ class ContextFilter(logging.Filter):
     """Puts the request's and the job's id on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Adds the fields; drops nothing."""
         for name, variable in _context.items():
             if not getattr(record, name, ""):
                 setattr(record, name, variable.get())
@@ -119,7 +118,6 @@ class JsonFormatter(PythonJsonFormatter):
         )
 
     def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
-        """Redacts every field and leaves out empty ids."""
         return {
             key: value.isoformat(timespec="milliseconds") if key == "timestamp" else _redact_item(key, value)  # type: ignore[attr-defined]
             for key, value in log_data.items()
@@ -134,13 +132,11 @@ class ConsoleFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        """The first line, with the ids that are known."""
         line = escape_control_characters(redact(super().formatMessage(record)))
         ids = [f"{name[:-3]}={value}" for name in CONTEXT_FIELDS if (value := getattr(record, name, ""))]
         return " ".join([line, *ids])
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line and, under it, what was raised."""
         first, *rest = super().format(record).split("\n")
         return "\n".join([first, *(f"    {escape_control_characters(redact(line))}" for line in rest)])
 

@@ -35,5 +35,4 @@ class Metric:
 
     @classmethod
     def single(cls, name: str, text: str, value: float | None, kind: MetricKind = MetricKind.GAUGE) -> "Metric":
-        """A figure without labels."""
         return cls(name, text, kind, (Sample(value),))

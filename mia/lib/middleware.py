@@ -33,7 +33,6 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Handles the request with the id bound."""
         request_id = choose_request_id(request.headers.get(REQUEST_ID_HEADER))
         with bind_request(request_id):
             response = self.get_response(request)
@@ -63,7 +62,6 @@ class BodyLimitMiddleware:
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> HttpResponseBase | None:
-        """Refuses the body by its declared length, or reads an undeclared one up to the limit."""
         limit = _limit_of(view)
         try:
             declared = _declared_length(request)
@@ -138,7 +136,6 @@ class SecurityHeadersMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Adds the headers that are missing."""
         response = self.get_response(request)
         for name, value in SHARED_HEADERS.items():
             response.headers.setdefault(name, value)

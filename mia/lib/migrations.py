@@ -39,23 +39,19 @@ class DatabaseOnlyOperation(Operation):
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Applies the operation where this app's tables live."""
         if router.allow_migrate(schema_editor.connection.alias, app_label):
             self.apply(schema_editor)
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Takes the operation back where this app's tables live."""
         if router.allow_migrate(schema_editor.connection.alias, app_label):
             self.revert(schema_editor)
 
     def apply(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Changes the database."""
         raise NotImplementedError
 
     def revert(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Undoes `apply`."""
         raise NotImplementedError
 
 
@@ -72,7 +68,6 @@ class ForceRowSecurity(DatabaseOnlyOperation):
         self.nullable = nullable
 
     def apply(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Enables and forces row security and creates the policy."""
         if not self.nullable:
             self._require_not_null(schema_editor)
         table = schema_editor.quote_name(self.table)
@@ -82,14 +77,12 @@ class ForceRowSecurity(DatabaseOnlyOperation):
         schema_editor.execute(f"CREATE POLICY {POLICY_NAME} ON {table} USING ({rule}) WITH CHECK ({rule})", None)
 
     def revert(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Drops the policy and shows every row again."""
         table = schema_editor.quote_name(self.table)
         schema_editor.execute(f"DROP POLICY {POLICY_NAME} ON {table}", None)
         schema_editor.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY", None)
         schema_editor.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY", None)
 
     def describe(self) -> str:
-        """The line that `migrate --plan` prints."""
         return f"Force row security on {self.table} by {self.column}"
 
     def _require_not_null(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
@@ -114,11 +107,9 @@ class UniquePair(DatabaseOnlyOperation):
 
     @property
     def name(self) -> str:
-        """The constraint's name in the database."""
         return truncate_name(f"{self.table}_business_and_{self.column}_unique", NAME_LENGTH)
 
     def apply(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Adds the constraint."""
         quote = schema_editor.quote_name
         schema_editor.execute(
             f"ALTER TABLE {quote(self.table)} ADD CONSTRAINT {quote(self.name)} "
@@ -127,12 +118,10 @@ class UniquePair(DatabaseOnlyOperation):
         )
 
     def revert(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Drops the constraint."""
         quote = schema_editor.quote_name
         schema_editor.execute(f"ALTER TABLE {quote(self.table)} DROP CONSTRAINT {quote(self.name)}", None)
 
     def describe(self) -> str:
-        """The line that `migrate --plan` prints."""
         return f"Make (business_id, {self.column}) unique on {self.table}"
 
 
@@ -155,7 +144,6 @@ class TenantForeignKey(DatabaseOnlyOperation):
 
     @property
     def name(self) -> str:
-        """The constraint's name in the database."""
         return truncate_name(f"{self.table}_{self.column}_of_same_business", NAME_LENGTH)
 
     def apply(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
@@ -177,12 +165,10 @@ class TenantForeignKey(DatabaseOnlyOperation):
         schema_editor.execute(LEAVE_PLATFORM, None)
 
     def revert(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        """Drops the constraint."""
         quote = schema_editor.quote_name
         schema_editor.execute(f"ALTER TABLE {quote(self.table)} DROP CONSTRAINT {quote(self.name)}", None)
 
     def describe(self) -> str:
-        """The line that `migrate --plan` prints."""
         return f"Keep {self.table}.{self.column} within the business of {self.to_table}"
 
     def _action(self, schema_editor: BaseDatabaseSchemaEditor) -> str:

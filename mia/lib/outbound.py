@@ -68,18 +68,15 @@ class Deadline:
         self._sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        """Starts the clock."""
         self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops it."""
         self._timer.cancel()
 
     def watch(self, connected: socket.socket) -> None:
-        """Puts a connected socket under the deadline."""
         with self._lock:
             self._sockets.append(connected)
         if self.passed:
@@ -107,8 +104,10 @@ class OutboundSession(requests.Session):
             adapter.deadline = deadline
             self.mount(f"{scheme}://", adapter)
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: requests would parse the target, and fail on some, even where it may not follow it."""
+
     def start(self, request: requests.PreparedRequest) -> requests.Response:
-        """Sends the request and reads the head of the reply."""
         return self.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
 
 
@@ -118,7 +117,6 @@ class WatchedAdapter(HTTPAdapter):
     deadline: Deadline
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """The pool, with connections that tell the deadline when they are up."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _watched(pool.ConnectionCls, self.deadline)
         return pool
@@ -139,7 +137,6 @@ class PublicAdapter(WatchedAdapter, IPFilterAdapter):  # type: ignore[misc]
     """Connects to public addresses only."""
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The connection's address, resolved and checked; raises InvalidIPAddress."""
         host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
         address = ipaddress.ip_address(host["host"].strip("[]"))
         if not is_public_address(address):
@@ -151,7 +148,6 @@ class PrivateAdapter(WatchedAdapter):
     """For OUTBOUND_ALLOW_PRIVATE: connects anywhere but to where a cloud hands out credentials."""
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The connection's name; raises InvalidIPAddress."""
         host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
         for found in socket.getaddrinfo(host["host"].strip("[]"), host["port"], type=socket.SOCK_STREAM):
             if is_metadata_address(ipaddress.ip_address(found[4][0])):

@@ -65,7 +65,6 @@ class Decision:
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds, rounded up, as Retry-After has them."""
         return math.ceil(self.retry_after_ms / 1000)
 
     def require(self) -> None:
@@ -85,11 +84,9 @@ class RedisPause:
 
     @property
     def active(self) -> bool:
-        """Whether Redis is left alone at the moment."""
         return time.monotonic() < self._until
 
     def begin(self, error: Exception) -> None:
-        """Starts a pause."""
         self._until = time.monotonic() + REDIS_PAUSE_S
         logger.warning("Rate limits are not checked, Redis does not answer: %s", type(error).__name__)
 
@@ -163,5 +160,4 @@ class BucketThrottle(BaseThrottle):
         return self._decision.allowed
 
     def wait(self) -> float | None:
-        """Seconds until the next try, once refused."""
         return self._decision.retry_after_s if self._decision else None

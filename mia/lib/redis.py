@@ -28,7 +28,6 @@ def sync_redis(*, timeout_s: float = SOCKET_TIMEOUT_S) -> redis.Redis:
 
 
 def async_redis() -> redis.asyncio.Redis:
-    """The client of the running event loop."""
     loop = asyncio.get_running_loop()
     key = (loop, str(settings.REDIS_URL))
     if key not in _async_clients:

@@ -1,4 +1,4 @@
-"""The migration operations that hold tenants apart, proven on PostgreSQL itself and as the role that owns the tables."""
+"""The migration operations that hold tenants apart, proven on PostgreSQL itself, as the owner of the tables."""
 
 import pytest
 from django.db import IntegrityError, ProgrammingError, connection, transaction
@@ -10,7 +10,8 @@ from mia.lib.migrations import POLICY_NAME, DatabaseOnlyOperation, ForceRowSecur
 TABLES = """
 CREATE TABLE wall_parent (id bigint PRIMARY KEY, business_id bigint NOT NULL, body text);
 CREATE TABLE wall_child (
-    id bigint PRIMARY KEY, business_id bigint NOT NULL, parent_id bigint REFERENCES wall_parent (id) DEFERRABLE INITIALLY DEFERRED
+    id bigint PRIMARY KEY, business_id bigint NOT NULL,
+    parent_id bigint REFERENCES wall_parent (id) DEFERRABLE INITIALLY DEFERRED
 );
 CREATE TABLE wall_loose (id bigint PRIMARY KEY, business_id bigint, parent_id bigint);
 """
@@ -186,9 +187,7 @@ class TestWriting:
 
     def test_an_upsert_does_not_reach_a_foreign_row(self, walls):
         scope(1)
-        self.refused(
-            "INSERT INTO wall_parent VALUES (20, 1, 'mine') ON CONFLICT (id) DO UPDATE SET body = 'mine', business_id = 1"
-        )
+        self.refused("INSERT INTO wall_parent VALUES (20, 1, 'x') ON CONFLICT (id) DO UPDATE SET business_id = 1")
 
     def test_a_business_cannot_make_a_row_of_nobody(self, walls):
         scope(1)

@@ -45,7 +45,7 @@ async def read(receive):
             return body
 
 async def events(send):
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]})
     await send({"type": "http.response.body", "body": b"data: hello\\n\\n", "more_body": True})
     await drain.wait()
     await send({"type": "http.response.body", "body": b"retry: 2000\\n\\n"})

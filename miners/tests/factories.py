@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.utils import timezone
 
 from accounts.choices import KeyKind
 from accounts.keys import new_key
 from accounts.tenancy import platform_scope
+from miners import fencing, limits
 from miners.choices import JobKind, Lane, MinerStatus, Trust
 from miners.models import Job, Miner
 from miners.services import JobRequest, submit_job
@@ -60,3 +62,12 @@ def make_job(*, business_id: int | None = None, **fields: Any) -> Job:
 def reload(job: Job) -> Job:
     with platform_scope():
         return Job.objects.get(pk=job.pk)
+
+
+def hold(job: Job, miner: Miner, *, acked: bool = False) -> Job:
+    """The job in this miner's hands, as a claim leaves it; running when `acked`."""
+    given = {"jobs": [job.pk], "miners": [miner.pk], "leases": [limits.OFFER], "acked": [acked]}
+    with platform_scope(), connection.cursor() as cursor:
+        cursor.execute(fencing.OFFER, given)
+        assert cursor.rowcount == 1, "the job is not queued"
+    return reload(job)

@@ -7,11 +7,13 @@ import re
 import pytest
 
 from chats.tests.browser.conftest import Visit
-from chats.tests.browser.mock_platform import Answer, MockPlatform, Refusal
+from chats.tests.browser.mock_platform import MockPlatform
+from chats.tests.browser.records import Answer, Refusal
 
 pytestmark = pytest.mark.browser
 
 WORDS = [f"word{number} " for number in range(40)]
+MARKUP = """node => node.innerHTML.replace(/ (class|title|target|rel|tabindex)="[^"]*"/g, '')"""
 PLAIN = "".join(WORDS).strip()
 
 
@@ -38,22 +40,24 @@ def test_the_question_is_sent_once_with_key_and_idempotency_key(visit: Visit, pl
 
 def test_the_greeting_and_name_come_from_the_bot(visit: Visit, platform: MockPlatform) -> None:
     visitor = visit().open()
-    assert visitor.log.inner_text() == platform.first_message
+    assert visitor.log.locator(".bubble[dir]").all_inner_texts() == [platform.first_message]
     assert visitor.panel.get_by_role("heading").inner_text() == "Fern"
 
 
 def test_markdown_becomes_nodes(visit: Visit, platform: MockPlatform) -> None:
     text = (
         "# Title\nA **bold** and *soft* `code`, [a link](https://example.test/a(b)c).\nnext\n\n"
-        "- one\n- two\n  1. deep\n  2. deeper\n\n> quoted\n\n---\n\n```js\nlet a = '<b>';\n```\nhttps://bare.test/x, end"
+        "- one\n- two\n  1. deep\n  2. deeper\n\n> quoted\n\n---\n\n"
+        "```js\nlet a = '<b>';\n```\nhttps://bare.test/x, end"
     )
     platform.answers = [Answer([text[i : i + 3] for i in range(0, len(text), 3)], delay_s=0.002)]
     visitor = visit().ask("Markdown?")
     visitor.wait_until_answered()
     bubble = visitor.answer()
-    assert bubble.evaluate("node => node.innerHTML.replace(/ (class|title|target|rel|tabindex)=\"[^\"]*\"/g, '')") == (
+    assert bubble.evaluate(MARKUP) == (
         "<p><strong>Title</strong></p>"
-        '<p>A <strong>bold</strong> and <em>soft</em> <code>code</code>, <a href="https://example.test/a(b)c">a link</a>.<br>next</p>'
+        "<p>A <strong>bold</strong> and <em>soft</em> <code>code</code>, "
+        '<a href="https://example.test/a(b)c">a link</a>.<br>next</p>'
         '<ul><li>one</li><li>two<ol start="1"><li>deep</li><li>deeper</li></ol></li></ul>'
         "<blockquote>quoted</blockquote><hr><pre>let a = '&lt;b&gt;';\n</pre>"
         '<p><a href="https://bare.test/x">https://bare.test/x</a>, end</p>'
@@ -62,7 +66,8 @@ def test_markdown_becomes_nodes(visit: Visit, platform: MockPlatform) -> None:
 
 
 def test_marks_that_are_half_written_do_not_flash_by(visit: Visit, platform: MockPlatform) -> None:
-    platform.answers = [Answer(["Look: **bo", "ld** and [the p", "age](https://exam", "ple.test) ", "`co", "de`."], delay_s=0.25)]
+    pieces = ["Look: **bo", "ld** and [the p", "age](https://exam", "ple.test) ", "`co", "de`."]
+    platform.answers = [Answer(pieces, delay_s=0.25)]
     visitor = visit().open()
     visitor.ask("Go")
     visitor.answer().wait_for()
@@ -74,7 +79,7 @@ def test_marks_that_are_half_written_do_not_flash_by(visit: Visit, platform: Moc
 
 
 def test_sources_are_listed_under_the_answer(visit: Visit, platform: MockPlatform) -> None:
-    sources = [
+    sources: list[dict[str, object]] = [
         {"title": "Delivery", "url": "https://shop.test/delivery", "index": 1},
         {"title": "Bad", "url": "javascript:alert(1)", "index": 2},
         {"title": "Handbook"},
@@ -89,7 +94,7 @@ def test_sources_are_listed_under_the_answer(visit: Visit, platform: MockPlatfor
 
 
 def test_an_answer_that_starts_over_replaces_what_was_shown(visit: Visit, platform: MockPlatform) -> None:
-    platform.answers = [Answer(["Wrong ", "start"], reset_after=2, restart_pieces=["Right ", "from ", "the ", "start."])]
+    platform.answers = [Answer(["Wrong ", "start"], reset_after=2, restart_pieces=["Right ", "from the ", "start."])]
     visitor = visit().ask("Well?")
     assert visitor.wait_until_answered() == "Right from the start."
 
@@ -160,7 +165,7 @@ def test_a_human_joins_types_and_answers(visit: Visit, platform: MockPlatform) -
     platform.publish(conversation, {"type": "mode", "mode": "human"})
     platform.publish(conversation, {"type": "typing", "role": "agent", "typing": True})
     visitor.log.locator(".dots:visible").wait_for()
-    platform.publish(conversation, {"type": "message", **conversation.say("agent", "Hi, **Ana** here.", author="Ana")})
+    platform.publish(conversation, {"type": "message", **conversation.say("agent", "Hi, **Ana** here.", name="Ana")})
     visitor.log.locator(".agent .bubble strong").wait_for()
     assert visitor.log.locator(".dots:visible").count() == 0
     assert visitor.log.locator(".agent .who").inner_text() == "Ana"

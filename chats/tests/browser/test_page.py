@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from chats.tests.browser.conftest import PHONE, Visit
-from chats.tests.browser.mock_platform import STATIC, Answer, MockPlatform
+from chats.tests.browser.mock_platform import MockPlatform
+from chats.tests.browser.mock_server import STATIC
+from chats.tests.browser.records import Answer
 
 pytestmark = pytest.mark.browser
 
@@ -39,9 +41,43 @@ ATTACKS = [
     "* [x](javascript:window.__hacked=1)\n> <b>\n# <i onclick=window.__hacked=1>",
 ]
 ALLOWED_TAGS = {"P", "BR", "STRONG", "EM", "CODE", "PRE", "UL", "OL", "LI", "A", "BLOCKQUOTE", "HR", "SPAN", "SUP"}
-PICTURES = """
-bubble => [...bubble.querySelectorAll('*')].map(node => [node.tagName, node.href || '', node.getAttributeNames().join()])
+ALLOWED_ATTRIBUTES = {"href", "title", "target", "rel", "tabindex", "class"}
+NODES = """
+bubble => [...bubble.querySelectorAll('*')].map(node => [node.tagName, node.href || '', node.getAttributeNames()])
 """
+CONTROLS = """
+panel => [...panel.getRootNode().querySelectorAll('button, summary, textarea, a')]
+  .filter(node => node.checkVisibility())
+  .map(node => ({name: node.ariaLabel || node.textContent, box: node.getBoundingClientRect().toJSON()}))
+"""
+CONTRAST = """
+bubble => {
+  const style = getComputedStyle(bubble), canvas = new OffscreenCanvas(1, 1).getContext('2d');
+  const linear = part => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const light = color => {
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(linear);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const ink = light(style.color);
+  return style.backgroundImage.match(/(rgb|oklab|color)\\([^()]*\\)/g).map(light)
+    .map(paper => Math.max(paper, ink) / Math.min(paper, ink));
+}
+"""
+LISTEN = """
+() => {
+  window.__heard = [];
+  const note = name => value => __heard.push([name, value && value.content || value]);
+  for (const name of ['open', 'close', 'message']) MIA('on', name, note(name));
+  MIA('on', 'message', () => { throw new Error('of the page'); });
+  MIA('send', 'From the page');
+}
+"""
+RUDE = (
+    "* { all: unset !important } mia-chat { display: none !important; position: static } "
+    "button { background: red !important }"
+)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -54,16 +90,18 @@ def test_hostile_words_stay_words(visit: Visit, platform: MockPlatform, whole: b
     platform.first_message = ATTACKS[0]
     visitor = visit().ask(ATTACKS[1])
     visitor.wait_until_answered()
-    tags = visitor.answer().evaluate(PICTURES)
+    tags = visitor.answer().evaluate(NODES)
     assert {tag for tag, _, _ in tags} <= ALLOWED_TAGS
-    assert {name for _, _, names in tags for name in names.split(",")} <= {"", "href", "title", "target", "rel", "tabindex", "class"}
+    assert {name for _, _, names in tags for name in names} <= ALLOWED_ATTRIBUTES
     assert all(re.match(r"https://a\.test/", href) for _, href, _ in tags if href)
     assert visitor.page.evaluate("window.__hacked") is None
     assert ATTACKS[0] in visitor.answer().inner_text()
 
 
 def test_hostile_lengths_do_not_freeze_the_page(visit: Visit, platform: MockPlatform) -> None:
-    text = "\n".join(mark * 4000 for mark in ("*a", "[", "`a``", "_a ", "**a ", "![a](", "> ", "- ", "#", " ", "https://a."))
+    text = "\n".join(
+        mark * 4000 for mark in ("*a", "[", "`a``", "_a ", "**a ", "![a](", "> ", "- ", "#", " ", "https://a.")
+    )
     platform.answers = [Answer([text], delay_s=0)]
     visitor = visit().ask("Break")
     visitor.wait_until_answered()
@@ -120,16 +158,10 @@ def test_escape_closes_the_menu_first_and_focus_returns_to_the_opener(visit: Vis
 def test_screen_readers_hear_the_finished_answer_once(visit: Visit, platform: MockPlatform) -> None:
     platform.answers = [Answer(["It ", "takes ", "**two** ", "days."], delay_s=0.15)]
     visitor = visit().open()
-    visitor.page.evaluate(
-        """() => {
-          window.__spoken = [];
-          const node = document.querySelector('mia-chat').shadowRoot.querySelector('.sr[role=status]');
-          new MutationObserver(() => __spoken.push(node.textContent)).observe(node, {childList: true, characterData: true, subtree: true});
-        }"""
-    )
+    visitor.watch_speech()
     visitor.ask("How long?").wait_until_answered()
     visitor.page.wait_for_timeout(200)
-    assert visitor.page.evaluate("window.__spoken") == ["Fern: It takes two days."]
+    assert visitor.spoken() == ["Fern: It takes two days."]
     assert visitor.log.get_attribute("aria-live") == "off"
 
 
@@ -138,30 +170,25 @@ def test_everything_that_can_be_used_has_a_name_and_is_large_enough(visit: Visit
     visitor = visit()
     visitor.ask("Well?").wait_until_answered()
     visitor.log.locator(".chip").wait_for()
-    script = """panel => [...panel.getRootNode().querySelectorAll('button, summary, textarea, a')]
-      .filter(node => node.checkVisibility())
-      .map(node => ({name: node.ariaLabel || node.textContent, box: node.getBoundingClientRect().toJSON()}))"""
-    for control in visitor.panel.evaluate(script):
+    for control in visitor.panel.evaluate(CONTROLS):
         assert control["name"].strip()
         assert min(control["box"]["width"], control["box"]["height"]) >= 24, control
 
 
-@pytest.mark.parametrize("color", ["#2f6b4f", "#f2c94c", "#ff5a5f", "#0a0a0a", "#ffffff", "#7d7d7d", "#1f6feb", "#00c2a8"])
+@pytest.mark.parametrize("color", ["#2f6b4f", "#f2c94c", "#ff5a5f", "#0a0a0a", "#ffffff", "#7d7d7d", "#1f6feb"])
 def test_text_is_readable_on_any_colour(visit: Visit, platform: MockPlatform, color: str) -> None:
     platform.look["color"] = color
     visitor = visit().ask("Readable?")
     visitor.wait_until_answered()
-    script = """bubble => {
-      const style = getComputedStyle(bubble), canvas = new OffscreenCanvas(1, 1).getContext('2d');
-      const light = color => {
-        canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
-      };
-      const colors = style.backgroundImage.match(/(rgb|oklab|color)\\([^()]*\\)/g).map(light), ink = light(style.color);
-      return colors.map(c => Math.max(c, ink) / Math.min(c, ink));
-    }"""
-    assert min(visitor.questions.first.evaluate(script)) >= 4.5
+    assert min(visitor.questions.first.evaluate(CONTRAST)) >= 4.5
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(33, 36, 43)")])
+def test_it_follows_the_visitors_colour_scheme(visit: Visit, scheme: str, paper: str) -> None:
+    visitor = visit(color_scheme=scheme).open()
+    visitor.log.locator(".greeting").wait_for()
+    bubble = visitor.log.locator(".greeting .bubble")
+    assert bubble.evaluate("node => getComputedStyle(node).backgroundColor") == paper
 
 
 def test_a_phone_gets_the_whole_screen(visit: Visit, platform: MockPlatform, tmp_path: Path) -> None:
@@ -189,7 +216,12 @@ def test_the_composer_grows_with_its_text_and_stops(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("lang", "placeholder", "direction"),
-    [("fr-CA", "Écrivez un message…", "ltr"), ("ar", "اكتب رسالة…", "rtl"), ("ja", "メッセージを入力…", "ltr"), ("xx", "Write a message…", "ltr")],
+    [
+        ("fr-CA", "Écrivez un message…", "ltr"),
+        ("ar", "اكتب رسالة…", "rtl"),
+        ("ja", "メッセージを入力…", "ltr"),
+        ("xx", "Write a message…", "ltr"),
+    ],
 )
 def test_the_widget_speaks_the_language_of_the_page(
     visit: Visit, platform: MockPlatform, lang: str, placeholder: str, direction: str
@@ -205,9 +237,9 @@ def test_the_widget_speaks_the_language_of_the_page(
 
 def test_every_language_has_every_word() -> None:
     keys = re.search(r"const KEYS = '(.+)'\.split", SOURCE)
-    table = re.findall(r"^    (\w\w): '(.+)',$", SOURCE, re.M)
+    table = re.findall(r"^ +(\w\w): '(.+)',$", SOURCE, re.MULTILINE)
     assert keys is not None
-    assert [code for code, _ in table] == "en fr de es it pt nl ru zh ja ar".split()
+    assert [code for code, _ in table] == ["en", "fr", "de", "es", "it", "pt", "nl", "ru", "zh", "ja", "ar"]
     for _, words in table:
         assert len(words.split("|")) == len(keys[1].split("|"))
         assert all(words.split("|"))
@@ -244,26 +276,18 @@ def test_attributes_place_and_colour_and_open_it(visit: Visit, platform: MockPla
     assert box["x"] == 20
     assert visitor.composer.get_attribute("placeholder") == "Nachricht schreiben…"
     assert visitor.page.evaluate("document.activeElement.tagName") == "BODY"
-    assert visitor.send_button.evaluate("n => getComputedStyle(n.getRootNode().querySelector('.fab')).getPropertyValue('--mia-color')") == "#123456"
+    assert visitor.send_button.evaluate("node => getComputedStyle(node).getPropertyValue('--mia-color')") == "#123456"
 
 
 def test_the_page_may_call_it_and_listen(visit: Visit, platform: MockPlatform) -> None:
     visitor = visit()
     visitor.launcher.wait_for()
-    script = """() => {
-      window.__heard = [];
-      for (const name of ['open', 'close', 'message', 'unread']) MIA('on', name, value => __heard.push([name, value && value.content || value]));
-      MIA('on', 'message', () => { throw new Error('of the page'); });
-      MIA('send', 'From the page');
-    }"""
-    visitor.page.evaluate(script)
+    visitor.page.evaluate(LISTEN)
     visitor.wait_until_answered()
     visitor.page.evaluate("MIA('close')")
     visitor.page.wait_for_timeout(50)
     heard = visitor.page.evaluate("__heard")
-    assert [each for each in heard if each[0] != "unread"] == [
-        ["open", None], ["message", "You said: From the page"], ["close", None],
-    ]  # fmt: skip
+    assert heard == [["open", None], ["message", "You said: From the page"], ["close", None]]
     assert visitor.errors == ["of the page"]
     visitor.errors.clear()
     visitor.page.evaluate("MIA('destroy')")
@@ -280,8 +304,7 @@ def test_calls_made_before_it_has_loaded_are_kept(visit: Visit, platform: MockPl
 
 def test_the_pages_own_styles_do_not_reach_it(visit: Visit, platform: MockPlatform) -> None:
     platform.csp = platform.csp.replace("default-src 'none'", "default-src 'none'; style-src 'unsafe-inline'")
-    rude = "* { all: unset !important } mia-chat { display: none !important; position: static } button { background: red !important }"
-    platform.page_html = f"<html><head><style>{rude}</style></head><body>{{widget}}</body></html>"
+    platform.page_html = f"<html><head><style>{RUDE}</style></head><body>{{widget}}</body></html>"
     visitor = visit().open()
     assert visitor.panel.bounding_box() is not None
     assert "gradient" in visitor.launcher.evaluate("node => getComputedStyle(node).backgroundImage")

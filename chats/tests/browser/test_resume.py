@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from chats.tests.browser.conftest import Visit
-from chats.tests.browser.mock_platform import KEY, Answer, MockPlatform, Refusal
+from chats.tests.browser.mock_platform import KEY, MockPlatform
+from chats.tests.browser.records import Answer, Refusal
 
 pytestmark = pytest.mark.browser
 
 WORDS = [f"wörd{number} 🌿 " for number in range(40)]
+FULL_STORAGE = "return new Proxy({}, {set() { throw new DOMException('full'); }, get() {}})"
 PLAIN = "".join(WORDS).strip()
 
 
@@ -33,7 +35,8 @@ def test_an_answer_that_ended_while_away_is_shown_whole(visit: Visit, platform: 
 
 
 def test_a_reset_during_a_lost_connection_is_followed(visit: Visit, platform: MockPlatform) -> None:
-    platform.answers = [Answer(["Old ", "old ", "old "], drop_after=2, reset_after=3, restart_pieces=["Brand ", "new."], delay_s=0.05)]
+    answer = Answer(["Old "] * 3, drop_after=2, reset_after=3, restart_pieces=["Brand ", "new."], delay_s=0.05)
+    platform.answers = [answer]
     assert visit().ask("Hello?").wait_until_answered() == "Brand new."
 
 
@@ -70,7 +73,7 @@ def test_the_conversation_is_still_there_after_a_reload(visit: Visit, platform: 
     visitor.page.reload()
     visitor.open()
     visitor.questions.nth(1).wait_for()
-    assert visitor.log.locator(".bubble").all_inner_texts() == [
+    assert visitor.log.locator(".bubble[dir]").all_inner_texts() == [
         platform.first_message, "One", "You said: One", "Two", "You said: Two",
     ]  # fmt: skip
 
@@ -111,7 +114,7 @@ def test_an_expired_session_starts_a_new_one(visit: Visit, platform: MockPlatfor
 
 def test_a_message_written_offline_is_sent_when_back(visit: Visit, platform: MockPlatform) -> None:
     visitor = visit().open()
-    visitor.log.locator(".bubble").wait_for()
+    visitor.log.locator(".bubble[dir]").wait_for()
     visitor.context.set_offline(True)
     visitor.panel.get_by_text("You are offline").wait_for()
     visitor.ask("From the tunnel")
@@ -126,11 +129,11 @@ def test_delete_this_chat_forgets_it_on_this_device(visit: Visit, platform: Mock
     visitor.ask("My secret").wait_until_answered()
     visitor.panel.locator("summary").click()
     visitor.panel.get_by_role("button", name="Delete this chat").click()
-    assert visitor.log.inner_text() == platform.first_message
+    assert visitor.log.locator(".bubble[dir]").all_inner_texts() == [platform.first_message]
     assert visitor.stored() == {}
     visitor.page.reload()
     visitor.open()
-    visitor.log.locator(".bubble").wait_for()
+    visitor.log.locator(".bubble[dir]").wait_for()
     assert visitor.questions.count() == 0
 
 
@@ -139,22 +142,33 @@ def test_two_tabs_share_one_conversation(visit: Visit, platform: MockPlatform) -
     other = visitor.context.new_page()
     other.goto(platform.shop_url)
     other.locator("mia-chat .fab").click()
-    other.get_by_text(platform.first_message).wait_for()
+    other.locator(".bubble").get_by_text(platform.first_message).wait_for()
     visitor.ask("From the first tab").wait_until_answered()
-    other.get_by_text("You said: From the first tab").wait_for()
+    other.locator(".assistant .bubble").get_by_text("You said: From the first tab").wait_for()
     other.locator("mia-chat textarea").fill("From the second tab")
     other.locator("mia-chat .go").click()
-    other.get_by_text("You said: From the second tab").wait_for()
+    other.locator(".assistant .bubble").get_by_text("You said: From the second tab").wait_for()
     visitor.page.bring_to_front()
     visitor.questions.nth(1).wait_for()
     visitor.log.get_by_text("You said: From the second tab").wait_for()
     assert len(platform.conversations) == 1
 
 
-@pytest.mark.parametrize("script", ["Storage.prototype.setItem = () => { throw new Error('full'); }", "delete window.localStorage"])
-def test_forbidden_storage_does_not_end_the_chat(visit: Visit, platform: MockPlatform, script: str) -> None:
+@pytest.mark.parametrize("getter", ["throw new DOMException('denied')", FULL_STORAGE])
+def test_forbidden_or_full_storage_does_not_end_the_chat(visit: Visit, platform: MockPlatform, getter: str) -> None:
     visitor = visit()
-    broken = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied', 'SecurityError'); }})"
-    visitor.context.add_init_script(script if "Storage" in script else broken)
+    visitor.context.add_init_script(f"Object.defineProperty(window, 'localStorage', {{get() {{ {getter}; }}}})")
     visitor.page.reload()
     assert visitor.ask("Still here?").wait_until_answered() == "You said: Still here?"
+
+
+def test_what_a_person_wrote_while_nobody_followed_is_there_on_opening(visit: Visit, platform: MockPlatform) -> None:
+    visitor = visit()
+    visitor.ask("Is anyone there?").wait_until_answered()
+    visitor.launcher.click()
+    conversation = platform.only_conversation()
+    conversation.mode = "human"
+    conversation.say("agent", "I am now.", name="Ana")
+    visitor.open()
+    visitor.log.locator(".agent").get_by_text("I am now.").wait_for()
+    assert visitor.panel.locator(".status").inner_text() == "Our team"

@@ -9,17 +9,35 @@ if TYPE_CHECKING:
 
 WATCH_POLICY = """
 window.__violations = [];
-document.addEventListener('securitypolicyviolation', (e) => __violations.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
+document.addEventListener('securitypolicyviolation', (event) => {
+  __violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
+});
 """
 WATCH_WORDS = """
 () => {
   window.__lengths = [];
   const log = document.querySelector('mia-chat').shadowRoot.querySelector('[role=log]');
   new MutationObserver(() => {
-    const bubbles = log.querySelectorAll('.assistant .bubble');
+    const bubbles = log.querySelectorAll('.assistant .bubble[dir]');
     const text = bubbles.length ? bubbles[bubbles.length - 1].textContent : '';
     if (text.length !== __lengths.at(-1)) __lengths.push(text.length);
   }).observe(log, {subtree: true, childList: true, characterData: true});
+}
+"""
+
+
+FOCUSED = """
+() => {
+  const node = document.activeElement, inner = node.shadowRoot ? node.shadowRoot.activeElement : node;
+  return inner.className || inner.tagName;
+}
+"""
+WATCH_SPEECH = """
+() => {
+  window.__spoken = [];
+  const node = document.querySelector('mia-chat').shadowRoot.querySelector('.sr[role=status]');
+  const watch = new MutationObserver(() => __spoken.push(node.textContent));
+  watch.observe(node, {childList: true, characterData: true, subtree: true});
 }
 """
 
@@ -40,9 +58,8 @@ class Visitor:
         self.log: Locator = self.widget.get_by_role("log")
         self.composer: Locator = self.widget.locator("textarea")
         self.send_button: Locator = self.widget.locator(".go")
-        self.answers: Locator = self.log.locator(".assistant .bubble:visible")
+        self.answers: Locator = self.log.locator(".assistant .bubble[dir]:visible")
         self.questions: Locator = self.log.locator(".user .bubble")
-        self.spoken: Locator = self.widget.locator(".sr[role=status]")
 
     def open(self) -> Visitor:
         self.launcher.click()
@@ -72,10 +89,17 @@ class Visitor:
         lengths: list[int] = self.page.evaluate("window.__lengths")
         return lengths
 
+    def watch_speech(self) -> None:
+        self.page.evaluate(WATCH_SPEECH)
+
+    def spoken(self) -> list[str]:
+        """What a screen reader was given to say."""
+        spoken: list[str] = self.page.evaluate("window.__spoken")
+        return spoken
+
     def focused(self) -> str:
         """Class, or else tag, of what has the focus; inside the widget where it is there."""
-        script = "() => { let e = document.activeElement; if (e.shadowRoot) e = e.shadowRoot.activeElement; return e.className || e.tagName; }"
-        name: str = self.page.evaluate(script)
+        name: str = self.page.evaluate(FOCUSED)
         return name
 
     def stored(self) -> dict[str, Any]:

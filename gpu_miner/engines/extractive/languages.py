@@ -9,17 +9,17 @@ from gpu_miner.engines.extractive.words import runs
 LANGUAGES = ("en", "fr", "de", "es", "it", "pt", "nl", "ru", "zh", "ja")
 
 _MARKS = {
-    "fr": re.compile(r"[êœçù]|\b[ldjcnqs]['’]|\bqu['’]|\best-ce\b", re.I),
-    "de": re.compile(r"[ßäöü]", re.I),
-    "es": re.compile(r"[ñ¿¡]|ción\b", re.I),
-    "it": re.compile(r"\b(?:perché|è|dell|nell|all|c)['’]|\bè\b|zion[ei]\b", re.I),
-    "pt": re.compile(r"[ãõ]|ção\b|ções\b", re.I),
-    "nl": re.compile(r"ij|aa[nrt]\b|\bge\w+d\b", re.I),
+    "fr": re.compile(r"[êœçù]|\b[ldjcnqs]['’]|\bqu['’]|\best-ce\b", re.IGNORECASE),
+    "de": re.compile(r"[ßäöü]", re.IGNORECASE),
+    "es": re.compile(r"[ñ¿¡]|ci[oó]n(?:es)?\b", re.IGNORECASE),
+    "it": re.compile(r"\b(?:perché|è|dell|nell|all|c)['’]|\bè\b|zion[ei]\b", re.IGNORECASE),
+    "pt": re.compile(r"[ãõ]|ção\b|ções\b", re.IGNORECASE),
+    "nl": re.compile(r"ij|aa[nrt]\b|\bge\w+d\b", re.IGNORECASE),
 }
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
-_LATIN = re.compile(r"[a-z]", re.I)
+_LATIN = re.compile(r"[a-z]", re.IGNORECASE)
 
 # The commonest words tell the language; together with the fillers of questions they are skipped in the search.
 COMMON_WORDS = {language: word_list(f"common.{language}") for language in LANGUAGES}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from gpu_miner.engines.extractive.words import fold
+from gpu_miner.engines.extractive.words import runs
 
 # Compounds: "Rücksendekosten" holds both a return and its cost. Shorter stems turn up by accident.
 COMPOUNDING = frozenset({"de", "nl"})
@@ -57,7 +57,7 @@ class Lexicon:
         for concept, *cells in table:
             for language, cell in zip(languages, cells, strict=True):
                 for entry in cell.split():
-                    self._vocabularies[language].add(fold(entry), concept)
+                    self._vocabularies[language].add(_spelled(entry), concept)
 
     def of_words(self, words: Sequence[str], language: str) -> list[frozenset[str]]:
         """The concepts of each word, those of phrases it is part of included."""
@@ -104,6 +104,12 @@ class Lexicon:
         if language in self._vocabularies:
             return [] if language in UNSPACED else [language]
         return [name for name in self._vocabularies if name not in UNSPACED]
+
+
+def _spelled(entry: str) -> str:
+    """An entry as its words are compared: "Wi-Fi*" as "wifi*", "check-in" as "check_in"."""
+    parts = [part for piece in entry.rstrip("*").split("_") for part in runs(piece)]
+    return "_".join(parts) + ("*" if entry.endswith("*") else "")
 
 
 @cache

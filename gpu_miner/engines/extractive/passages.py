@@ -8,22 +8,25 @@ from functools import lru_cache
 from gpu_miner.engines.base import text_of
 from gpu_miner.protocol import JsonObject
 
-_FACTS = re.compile(r"^[ \t]*<facts>[ \t]*$(.*?)^[ \t]*</facts>[ \t]*$", re.S | re.M | re.I)
-_INLINE_FACTS = re.compile(r"<facts>(.*?)</facts>", re.S | re.I)
+_FACTS = re.compile(r"^[ \t]*<facts>[ \t]*$(.*?)^[ \t]*</facts>[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_INLINE_FACTS = re.compile(r"<facts>(.*?)</facts>", re.DOTALL | re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•–·▪]|\d{1,2}[.)])\s+")
 _HASHES = re.compile(r"^\s*#{1,6}\s+")
 _MARKER = re.compile(r"^\s*\[\d+\]\s*")
 _ASKED = re.compile(
-    r"^\s*(?:Q|F|P|D|V|В|问|質問|Question|Frage|Pregunta|Domanda|Pergunta|Vraag|Вопрос)\s*\d*\s*[:.)：]\s*", re.I
+    r"^\s*(?:Q|F|P|D|V|В|问|質問|Question|Frage|Pregunta|Domanda|Pergunta|Vraag|Вопрос)\s*\d*\s*[:：]\s*", re.IGNORECASE
 )
 _TOLD = re.compile(
-    r"^\s*(?:A|R|О|答|回答|Answer|Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\s*\d*\s*[:：]\s*", re.I
+    r"^\s*(?:A|R|О|答|回答|Answer|Antwort|Antwoord|R[ée]ponse|Respuesta|R[ei]sposta|Ответ)\s*\d*\s*[:：]\s*",
+    re.IGNORECASE,
 )
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1")
 _LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+|mailto:[^)\s]+)\)")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"”’»)\]]*\s+(?=[\"„“«¿¡(\[]*[A-ZÀ-ÞЀ-Я0-9])|(?<=[。！？])(?![」』）])")
+_SENTENCE_END = re.compile(
+    r"([.!?…][\"”’»)\]]*)\s+(?=[\"„“«¿¡(\[]*[A-ZÀ-ÞЀ-Я0-9])|([。！？][」』）]*)",
+)
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|z\.\s?B|d\.\s?h|u\.\s?a|bzw|ca|approx|etc|Mr|Mrs|Ms|Dr|St|Nr|No|Art|inkl|zzgl|p\.\s?ex|env|Sr|Sra|aprox|núm"
+    r"(?:\b(?:[Ee]\.g|[Ii]\.e|z\.\s?B|d\.\s?h|u\.\s?a|bzw|ca|approx|etc|Mr|Mrs|Ms|Dr|St|Nr|No|Art|inkl|zzgl|p\.\s?ex|env|Sr|Sra|aprox|núm"
     r"|tel|Tel|max|min|vs|resp|bijv|т\.\s?е|т\.\s?д|ул|руб|[A-ZÀ-Þ])|[ap]\.m)\.$"
 )
 _TERMINAL = re.compile(r"[.!?…。！？:：;；][\"”’»)\]]*$")
@@ -31,7 +34,7 @@ _QUESTION = re.compile(r"[?？؟]\s*[\"”’»)\]]*$")
 _INSTRUCTION = re.compile(
     r"^(?:you are|you must|your (?:task|role|job|name)|answer\b|always\b|never\b|do not\b|don't\b|if you\b"
     r"|use (?:only|the)\b|reply\b|respond\b|be (?:polite|brief|concise|friendly))",
-    re.I,
+    re.IGNORECASE,
 )
 
 TRUSTED_ROLES = frozenset({"system", "developer", "tool"})
@@ -66,10 +69,7 @@ def material_of(messages: Iterable[JsonObject]) -> Material:
     asked = [text_of(message) for message in listed if message.get("role") == "user"]
     spoken = [_without_facts(text).strip() for text in asked]
     trusted = [text_of(message) for message in listed if message.get("role") in TRUSTED_ROLES]
-    blocks = [block for text in trusted for block in _fact_blocks(text)]
-    if not blocks and asked:
-        blocks = _fact_blocks(asked[-1])
-    facts = "\n\n".join(blocks) if blocks else _system_text(trusted)
+    facts = _trusted_facts(trusted) or "\n\n".join(_blocks_in(_INLINE_FACTS, asked[-1:])) or _system_text(trusted)
     question = spoken[-1] if spoken else ""
     return Material(facts, question, spoken[-2] if len(spoken) > 1 else "")
 
@@ -88,9 +88,14 @@ def sentences_of(facts: str) -> tuple[Sentence, ...]:
     return tuple(found)
 
 
-def _fact_blocks(text: str) -> list[str]:
-    found = _FACTS.findall(text) or _INLINE_FACTS.findall(text)
-    return [block.strip() for block in found if block.strip()]
+def _trusted_facts(texts: list[str]) -> str:
+    """Only blocks whose marks stand on lines of their own: a rule may speak of <facts> without holding any."""
+    return "\n\n".join(_blocks_in(_FACTS, texts))
+
+
+def _blocks_in(pattern: re.Pattern[str], texts: list[str]) -> list[str]:
+    found = (block.strip() for text in texts for block in pattern.findall(text))
+    return [block for block in found if block]
 
 
 def _without_facts(text: str) -> str:
@@ -98,6 +103,9 @@ def _without_facts(text: str) -> str:
 
 
 def _system_text(texts: list[str]) -> str:
+    """All that is no rule; nothing where the rules speak of a block that is not there, since rules are not facts."""
+    if any("<facts>" in text for text in texts):
+        return ""
     lines = "\n\n".join(texts).splitlines()
     return "\n".join(line for line in lines if not _INSTRUCTION.match(line.strip()))
 
@@ -172,7 +180,7 @@ def _looks_like_heading(line: str) -> bool:
 
 def _split(text: str) -> list[str]:
     parts: list[str] = []
-    for part in _SENTENCE_END.split(text):
+    for part in _SENTENCE_END.sub(r"\1\2\n", text).split("\n"):
         if parts and _ABBREVIATION.search(parts[-1]):
             parts[-1] = f"{parts[-1]} {part}"
         elif part.strip():

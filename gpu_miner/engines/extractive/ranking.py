@@ -1,7 +1,6 @@
 """Which sentences answer a question: BM25 over words and concepts, across languages."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,20 +12,24 @@ from gpu_miner.engines.extractive.passages import Sentence, sentences_of
 from gpu_miner.engines.extractive.words import is_cjk, runs, similarity, words
 
 # BM25's length normalisation; term frequency hardly matters within one sentence.
-LENGTH_WEIGHT = 0.15
+LENGTH_WEIGHT = 0.1
 CONCEPT_MATCH = 0.85
 # Where the facts use the visitor's very word, other words for the same thing are second choice.
-LESSER_CONCEPT_MATCH = 0.7
+LESSER_CONCEPT_MATCH = 0.8
 LITERAL_MATCH = 0.9
 CONTEXT_MATCH = 0.7
 # Between two sentences that both say it, the one under the fitting heading is meant.
 CONTEXT_BONUS = 0.15
 EARLIER_WEIGHT = 0.4
-# An unknown word of another language may well be in the facts under another name; one of the same language is not.
+# A word the facts lack counts against them; less so in another language, where they may have it under another name.
+UNKNOWN = 0.8
 FOREIGN_UNKNOWN = 0.35
-KIND_BONUS = 1.4
+KIND_BONUS = 1.5
 SAME_LANGUAGE_BONUS = 1.1
 MIN_MATCH = 0.3
+# A sentence about damage or returns seldom answers a question that mentions neither.
+SPECIAL_CASES = frozenset({"damaged", "missing", "return", "cancel", "complaint"})
+SPECIAL_CASE_SHARE = 0.85
 
 
 @dataclass(frozen=True)
@@ -59,37 +62,71 @@ class Hit:
     score: float
     coverage: float
     own_coverage: float
+    tells_kind: bool = True
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question as the search sees it."""
+
+    terms: tuple[Term, ...]
+    kinds: frozenset[str]
+    language: str
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        return frozenset(concept for term in self.terms for concept in term.concepts)
 
 
 def search(facts: str, question: str, language: str, earlier: str = "") -> list[Hit]:
     """Sentences of the facts that have to do with the question, best first."""
-    entries = _entries(facts)
-    terms = _distinct([*terms_of(question, language), *_weakened(terms_of(earlier, language))]) or _kind_terms(question)
-    if not entries or not terms:
+    terms = _distinct([*terms_of(question, language), *_weakened(terms_of(earlier, language))])
+    return _ranked(_entries(facts), _query(terms or _kind_terms(question), question, language))
+
+
+def search_by_kind(facts: str, question: str, language: str) -> list[Hit]:
+    """Sentences that hold the kind of answer the question wants, whatever it is about."""
+    return _ranked(_entries(facts), _query(_kind_terms(question), question, language))
+
+
+def _query(terms: list[Term], question: str, language: str) -> Query:
+    return Query(tuple(terms), asked_kinds(question), language)
+
+
+def _ranked(entries: tuple[Entry, ...], query: Query) -> list[Hit]:
+    if not entries or not query.terms:
         return []
-    told_in = Counter(entry.language for entry in entries if entry.language)
-    foreign = bool(told_in) and language not in told_in
-    matchers = [_Matcher(term, entries, same_language=not foreign) for term in terms]
+    told_in = {entry.language for entry in entries if entry.language}
+    foreign = bool(told_in) and query.language not in told_in
+    matchers = [_Matcher(term, entries, same_language=not foreign) for term in query.terms]
     own = [[matcher.own(entry) for matcher in matchers] for entry in entries]
     strengths = [
         [matcher.with_context(entry, strength) for matcher, strength in zip(matchers, row, strict=True)]
         for entry, row in zip(entries, own, strict=True)
     ]
-    rarity = [_rarity(column) for column in zip(*strengths, strict=True)]
-    missing = FOREIGN_UNKNOWN if foreign else 1.0
-    importance = [
-        weight * term.weight * (1.0 if any(row[index] for row in strengths) else _unknown_weight(term, missing))
-        for index, (term, weight) in enumerate(zip(terms, rarity, strict=True))
-    ]
-    kinds = asked_kinds(question)
+    importance = _importance(query.terms, strengths, FOREIGN_UNKNOWN if foreign else UNKNOWN)
     average = sum(entry.length for entry in entries) / len(entries)
-    hits = []
-    for entry, row, own_row in zip(entries, strengths, own, strict=True):
-        gained = _gained(row, importance)
-        score = gained * _fit(entry, kinds, average, language)
-        total = sum(importance)
-        hits.append(Hit(entry, score, min(1.0, gained / total), _gained(own_row, importance) / total))
-    return sorted((hit for hit in hits if hit.score > 0), key=lambda hit: (-hit.score, hit.entry.sentence.position))
+    hits = [
+        _hit(entry, _gained(row, importance), _gained(own_row, importance), sum(importance), query, average)
+        for entry, row, own_row in zip(entries, strengths, own, strict=True)
+        if any(row)
+    ]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.entry.sentence.position))
+
+
+def _hit(entry: Entry, gained: float, own: float, total: float, query: Query, average: float) -> Hit:
+    tells_kind = bool(query.kinds & told_kinds(entry.sentence.text))
+    score = gained * _fit(entry, query, average) * (KIND_BONUS if tells_kind else 1.0)
+    return Hit(entry, score, min(1.0, gained / total), own / total, tells_kind)
+
+
+def _importance(terms: tuple[Term, ...], strengths: list[list[float]], missing: float) -> list[float]:
+    """How much each term counts: the rarer in the facts the more, one they lack by what that says."""
+    weights = []
+    for term, column in zip(terms, zip(*strengths, strict=True), strict=True):
+        known = 1.0 if any(column) else _unknown_weight(term, missing)
+        weights.append(_rarity(column) * term.weight * known)
+    return weights
 
 
 def terms_of(text: str, language: str) -> list[Term]:
@@ -109,7 +146,9 @@ def terms_of(text: str, language: str) -> list[Term]:
 
 def _kind_terms(question: str) -> list[Term]:
     """All that "Where are you?" asks for."""
-    return [Term(frozenset({CONCEPT_OF_KIND[kind]}), frozenset({CONCEPT_OF_KIND[kind]})) for kind in asked_kinds(question)]
+    return [
+        Term(frozenset({CONCEPT_OF_KIND[kind]}), frozenset({CONCEPT_OF_KIND[kind]})) for kind in asked_kinds(question)
+    ]
 
 
 class _Matcher:
@@ -202,7 +241,7 @@ def _rarity(column: tuple[float, ...]) -> float:
 
 
 def _unknown_weight(term: Term, missing: float) -> float:
-    """A word the facts lack counts against them in full when we know what it means, whatever the language."""
+    """A word whose meaning we know is missing for certain, whatever the language."""
     return 1.0 if term.concepts else missing
 
 
@@ -210,9 +249,9 @@ def _gained(strengths: list[float], importance: list[float]) -> float:
     return sum(strength * weight for strength, weight in zip(strengths, importance, strict=True))
 
 
-def _fit(entry: Entry, kinds: frozenset[str], average: float, language: str) -> float:
-    """What speaks for a sentence beside its words: the right length, kind of answer and language."""
+def _fit(entry: Entry, query: Query, average: float) -> float:
+    """What speaks for a sentence beside its words: the right length, no other trouble, the visitor's language."""
     fit = 1 / (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * entry.length / average)
-    if kinds & told_kinds(entry.sentence.text):
-        fit *= KIND_BONUS
-    return fit * SAME_LANGUAGE_BONUS if entry.language == language else fit
+    if (entry.concepts & SPECIAL_CASES) - query.concepts:
+        fit *= SPECIAL_CASE_SHARE
+    return fit * SAME_LANGUAGE_BONUS if entry.language == query.language else fit

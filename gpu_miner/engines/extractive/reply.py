@@ -1,13 +1,14 @@
 """Composing the engine's reply: which sentences to quote, in which words to say that they are quotes."""
 
 from collections import Counter
+from dataclasses import replace
 
 from gpu_miner.engines.extractive.kinds import asked_kinds
 from gpu_miner.engines.extractive.languages import SKIPPED_WORDS, detect, script_language
 from gpu_miner.engines.extractive.lexicon import lexicon
 from gpu_miner.engines.extractive.passages import Material, sentences_of
 from gpu_miner.engines.extractive.phrases import GREETINGS, PHRASES, THANKS, THANKS_HEART
-from gpu_miner.engines.extractive.ranking import Entry, Hit, search, terms_of
+from gpu_miner.engines.extractive.ranking import Entry, Hit, search, search_by_kind, terms_of
 from gpu_miner.engines.extractive.words import runs
 
 # Found by trial on real help pages: below the first the quote is seldom an answer, above the second nearly always.
@@ -16,10 +17,11 @@ SURE_COVERAGE = 0.5
 MAX_SENTENCES = 3
 MAX_QUOTE_CHARS = 420
 # A short best sentence ("Returns are free.") is rarely the whole answer.
-SHORT_SENTENCE_WORDS = 9
+SHORT_SENTENCE_WORDS = 6
 FOLLOWER_SHARE = 0.65
 RIVAL_SHARE = 0.9
 NATIVE_SHARE = 0.6
+GUESSED_KINDS = frozenset({"place", "contact"})
 MAX_SMALL_TALK_WORDS = 5
 HUMAN_MAX_WORDS = 12
 
@@ -65,7 +67,12 @@ def _hits(material: Material, language: str) -> list[Hit]:
     leans = material.earlier and len(own) <= 1
     if not own and not material.earlier and not asked_kinds(material.question):
         return _about(material)
-    return search(material.facts, material.question, language, material.earlier if leans else "")
+    hits = search(material.facts, material.question, language, material.earlier if leans else "")
+    if (not hits or hits[0].coverage < FOUND_COVERAGE) and asked_kinds(material.question) & GUESSED_KINDS:
+        # "Where is the bakery?": no sentence says bakery, but one holds an address.
+        guesses = search_by_kind(material.facts, material.question, language)
+        return [replace(hit, coverage=min(hit.coverage, FOUND_COVERAGE)) for hit in guesses]
+    return hits
 
 
 def _about(material: Material) -> list[Hit]:
@@ -116,7 +123,8 @@ def _companions(best: Hit, others: list[Hit], facts: str) -> list[Hit]:
         hit
         for hit in others
         if hit.entry.sentence.block == place.block
-        and hit.entry.sentence.position - place.position in (1, 2)
+        and hit.entry.sentence.position - place.position in (-1, 1, 2)
+        and hit.tells_kind >= best.tells_kind
         and hit.own_coverage >= FOLLOWER_SHARE * best.own_coverage
     ]
     if not followers and best.entry.length < SHORT_SENTENCE_WORDS:
@@ -124,7 +132,8 @@ def _companions(best: Hit, others: list[Hit], facts: str) -> list[Hit]:
     rivals = [
         hit
         for hit in others
-        if hit.own_coverage >= RIVAL_SHARE * best.coverage
+        if hit.tells_kind >= best.tells_kind
+        and hit.own_coverage >= RIVAL_SHARE * best.coverage
         and hit.score >= RIVAL_SHARE * best.score
         and hit.entry.sentence.context == place.context
         and hit.entry.language == best.entry.language

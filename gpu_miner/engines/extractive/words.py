@@ -9,6 +9,8 @@ _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "
 _CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff66-\uff9f"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:[.,:][0-9]+)*")
 _CJK_RUN = re.compile(rf"[{_CJK}]+")
+# "e-mail" and "email", "Wi-Fi" and "wifi" are one word each.
+_HYPHENED_LETTER = re.compile(r"\b(e|wi|u|x)-(?=[a-z])")
 _HIRAGANA = re.compile(r"[\u3040-\u309f]+$")
 # Characters that carry grammar and not meaning in Chinese questions and answers.
 _ZH_GRAMMAR = frozenset("的了吗呢吧是我你您他们有和与或在请会能可以怎么什么样多少哪里个就都也把被对从到这那为")
@@ -17,7 +19,7 @@ MIN_STEM = 4
 LONG_STEM = 6
 MAX_ENDING = 3
 MIN_COGNATE = 5
-MAX_COGNATE_ENDING = 5
+MAX_COGNATE_ENDING = 6
 
 
 @lru_cache(maxsize=8192)
@@ -31,7 +33,7 @@ def fold(text: str) -> str:
 
 def runs(text: str) -> list[str]:
     """Folded words, numbers whole ("9:30", "4.90"), and unbroken stretches of CJK characters."""
-    return _RUN.findall(fold(text))
+    return _RUN.findall(_HYPHENED_LETTER.sub(r"\1", fold(text)))
 
 
 def is_cjk(run: str) -> bool:

@@ -1,0 +1,1 @@
+"""Measurements of the running platform; each prints ratios beside absolute figures."""

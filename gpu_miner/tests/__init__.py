@@ -1,0 +1,1 @@
+"""Tests of the miner; they need no platform, no Django, no GPU."""
