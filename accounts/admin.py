@@ -24,7 +24,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts import services
 from accounts.choices import KeyKind, Role
-from accounts.forms import ApiKeyForm, InvitationForm, JwtIssuerForm, MembershipForm
+from accounts.forms import ApiKeyForm, BusinessForm, InvitationForm, JwtIssuerForm, MembershipForm
 from accounts.models import ApiKey, AuditEntry, Business, Invitation, JwtIssuer, Membership, User
 from accounts.permissions import Right
 from accounts.querysets import ApiKeyQuerySet
@@ -44,8 +44,10 @@ __all__ = [
     "ScopedRelatedFilter",
     "SuperuserModelAdmin",
     "TenantModelAdmin",
+    "become",
     "button",
     "column",
+    "shown_once_page",
     "user_of",
 ]
 
@@ -107,6 +109,7 @@ class KeyInline(ReadOnlyInline):
 class BusinessAdmin(TenantModelAdmin[Business]):
     """A business's own settings; superusers make and erase businesses."""
 
+    form = BusinessForm
     business_path = "pk"
     list_display = ["name", "members", "keys", "min_trust", "time_zone", "created_at"]
     search_fields = ["name", "contact_email"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
@@ -107,7 +107,7 @@ class ActionsModelAdmin(TenantModelAdmin[Row]):
 
     def show(self, request: HttpRequest, row: Row, form_url: str, context: dict[str, Any]) -> HttpResponse:
         """The form of the row; a subclass may show a page instead."""
-        return cast("HttpResponse", super().change_view(request, str(row.pk), form_url, context))
+        return super().change_view(request, str(row.pk), form_url, context)
 
     def _action(self, name: str) -> PageAction:
         return PageAction(**{**vars(getattr(self, name).page_action), "name": name})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib.auth import password_validation
@@ -10,13 +11,14 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
+    UnfoldAdminSelect2Widget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from accounts.choices import BUSINESS_KEY_KINDS, KeyKind, Role
-from accounts.models import ApiKey, Invitation, JwtIssuer, Membership, User
+from accounts.models import ApiKey, Business, Invitation, JwtIssuer, Membership, User
 from accounts.permissions import Right, has_right
 from accounts.services import checked_origins
 from mia.lib.errors import ApplicationError, InvalidRequest
@@ -44,6 +46,24 @@ class OriginsField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(initial) != self.to_python(data))
+
+
+def time_zones() -> list[tuple[str, str]]:
+    return [(name, name.replace("_", " ")) for name in sorted(available_timezones())]
+
+
+class BusinessForm(forms.ModelForm[Business]):
+    """A business's own settings."""
+
+    time_zone = forms.ChoiceField(
+        label=_("Time zone"), choices=time_zones, initial="UTC", widget=UnfoldAdminSelect2Widget
+    )
+
+    class Meta:
+        model = Business
+        fields = [
+            "name", "contact_email", "contact_phone", "locale", "time_zone", "min_trust", "retention_days",
+        ]  # fmt: skip
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):

@@ -220,8 +220,9 @@ class TenantModelAdmin(ScopedFieldsMixin, ModelAdmin[Row]):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """The form always holds the business, so that uniqueness within it is checked, also where it is not shown."""
-        if "fields" not in kwargs and self._has_business_field():
-            shown = [name for name in flatten_fieldsets(self.get_fieldsets(request, obj)) if isinstance(name, str)]
+        # Django asks with no fields at all when it works out which there are.
+        if kwargs.get("fields", ...) is not None and self._has_business_field():
+            shown = kwargs.get("fields") or flatten_fieldsets(self.get_fieldsets(request, obj))
             kwargs["fields"] = list(dict.fromkeys([*shown, "business"]))
         form = super().get_form(request, obj, change, **kwargs)
         if change and "business" in form.base_fields:
@@ -334,7 +335,7 @@ class ReadOnlyInline(ScopedFieldsMixin, TabularInline[Any, Any]):
 def with_fixed_business(form: Any, business_id: int | None) -> Any:
     """A form for the one business that somebody has: nothing that is sent changes it."""
 
-    class FixedBusinessForm(form):
+    class FixedBusinessForm(form):  # type: ignore[misc]
         """Starts with the business and ignores what comes for it."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

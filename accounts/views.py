@@ -15,6 +15,7 @@ from accounts.forms import JoinForm
 from accounts.models import Invitation, User
 from accounts.services import accept_invitation, find_invitation
 from mia.lib.errors import NotFound
+from mia.lib.middleware import ADMIN_POLICY
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -54,10 +55,18 @@ def is_known(invitation: Invitation) -> bool:
 def page(request: HttpRequest, invitation: Invitation, form: JoinForm) -> HttpResponse:
     context = {"invitation": invitation, "form": form, "is_known": is_known(invitation), "title": _("You are invited")}
     response = render(request, "accounts/accept_invitation.html", context)
-    # The address is the secret: no page that is opened from here may learn it.
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+    # The address is the secret: no other site may learn it. With no-referrer the form would come with Origin: null,
+    # which the CSRF protection refuses.
+    response["Referrer-Policy"] = "same-origin"
+    return as_admin_page(response)
 
 
 def gone(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/invitation_gone.html", {"title": _("This invitation is over")}, status=404)
+    page = render(request, "accounts/invitation_gone.html", {"title": _("This invitation is over")}, status=404)
+    return as_admin_page(page)
+
+
+def as_admin_page(response: HttpResponse) -> HttpResponse:
+    """Lets the page run what the admin's layout runs, though its address is not the admin's."""
+    response["Content-Security-Policy"] = ADMIN_POLICY
+    return response

@@ -30,12 +30,26 @@ FIELDSETS: Any = [
     (None, {"fields": ["business", "name", ("is_active", "is_default")]}),
     (
         _("What it knows"),
-        {"fields": ["business_description"], "description": _("Copy in what you would tell a new colleague. It answers from this and says so when it does not know.")},
+        {
+            "fields": ["business_description"],
+            "description": _(
+                "Copy in what you would tell a new colleague. It answers from this and says so when it does not know."
+            ),
+        },
     ),
-    (_("How it speaks"), {"fields": ["role", "tone", "languages", "instructions", "first_message", "confirmation_message"]}),
+    (
+        _("How it speaks"),
+        {"fields": ["role", "tone", "languages", "instructions", "first_message", "confirmation_message"]},
+    ),
     (_("How it looks"), {"fields": ["title", ("color", "position")]}),
-    (_("Limits"), {"classes": ["collapse"], "fields": ["model", ("max_tokens", "temperature", "max_context_tokens"), "widget_key"]}),
-]  # fmt: skip
+    (
+        _("Limits"),
+        {
+            "classes": ["collapse"],
+            "fields": ["model", ("max_tokens", "temperature", "max_context_tokens"), "widget_key"],
+        },
+    ),
+]
 
 
 @admin.register(Bot)
@@ -57,13 +71,19 @@ class BotAdmin(TenantModelAdmin[Bot]):
         held = Conversation.objects.filter(bot=OuterRef("pk")).order_by().values("bot").annotate(number=Count("pk"))
         return super().get_queryset(request).annotate(conversation_count=Coalesce(Subquery(held.values("number")), 0))
 
-    def choices_for(self, db_field: Any, request: HttpRequest, narrowed: models.QuerySet[Any] | None) -> models.QuerySet[Any]:
+    def choices_for(
+        self, db_field: Any, request: HttpRequest, narrowed: models.QuerySet[Any] | None
+    ) -> models.QuerySet[Any]:
         if db_field.name == "widget_key":
             narrowed = ApiKey.objects.live(timezone.now()).filter(kind=KeyKind.PUBLISHABLE).select_related("business")
         return super().choices_for(db_field, request, narrowed)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"is_default": not self.get_queryset(request).exists(), "is_active": True, "first_message": str(_("Hello! How can I help?"))}
+        return {
+            "is_default": not self.get_queryset(request).exists(),
+            "is_active": True,
+            "first_message": str(_("Hello! How can I help?")),
+        }
 
     def save_model(self, request: HttpRequest, obj: Bot, form: forms.ModelForm[Bot], change: bool) -> None:
         if obj.is_default:
@@ -84,9 +104,10 @@ class BotAdmin(TenantModelAdmin[Bot]):
         reaching = keys.filter(pk=bot.widget_key_id) if bot.widget_key_id else keys
         key = reaching.order_by("-created_at").first()
         query = f"?kind=publishable&business={bot.business_id}"
+        script = request.build_absolute_uri("/widget.js")
         return {
             "widget_key": key,
-            "snippet": f'<script async src="{request.build_absolute_uri("/widget.js")}" data-key="{key.hint if key else ""}"></script>',
+            "snippet": f'<script async src="{script}" data-key="{key.hint if key else ""}"></script>',
             "add_key_url": reverse("admin:accounts_apikey_add") + query,
             "may_add_key": self.allows(request, Right.MANAGE, bot),
             "demo_url": reverse("demo") if demo_shows(bot) else "",

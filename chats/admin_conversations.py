@@ -15,9 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
@@ -49,10 +47,10 @@ class AssigneeFilter(admin.SimpleListFilter):
     title = _("assigned")
     parameter_name = "assigned"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str | Promise]]:  # type: ignore[override]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [("me", _("To me")), ("nobody", _("To nobody")), ("somebody", _("To somebody"))]
 
-    def queryset(self, request: HttpRequest, queryset: Conversations) -> Conversations:  # type: ignore[override]
+    def queryset(self, request: HttpRequest, queryset: Conversations) -> Conversations:
         match self.value():
             case "me":
                 return queryset.filter(assignee=user_of(request))
@@ -72,8 +70,15 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     """The inbox."""
 
     page_template = "chats/admin/conversation.html"
-    list_display = ["visitor", "bot", "words", "shown_status", "shown_mode", "assignee", "business", "message_total", "last_words_at"]
-    list_filter = [("status", ChoicesDropdownFilter), ("mode", ChoicesDropdownFilter), AssigneeFilter, "bot", "business", ("created_at", RangeDateTimeFilter)]  # fmt: skip
+    list_display = ["visitor", "words", "shown_status", "shown_mode", "assignee", "message_total", "last_words_at"]
+    list_filter = [
+        ("status", ChoicesDropdownFilter),
+        ("mode", ChoicesDropdownFilter),
+        AssigneeFilter,
+        "bot",
+        "business",
+        ("created_at", RangeDateTimeFilter),
+    ]
     list_select_related = ["bot", "assignee", "business"]
     list_per_page = 50
     show_full_result_count = False
@@ -83,7 +88,9 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     ordering = ["-last_message_at", "-pk"]
     actions = ["assign_selected", "resolve_selected", "export_selected"]
     page_actions = ("take_over", "hand_back", "assign_to_me", "resolve", "reopen")
-    empty_hint = _("Nobody has asked anything yet. Put the widget on your website: the snippet is on the page of your bot.")
+    empty_hint = _(
+        "Nobody has asked anything yet. Put the widget on your website: the snippet is on the page of your bot."
+    )
 
     # --- The list
 
@@ -113,7 +120,9 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
             (_("All"), "?", sum(counts.values())),
         ]
         chosen = f"?{request.GET.urlencode()}"
-        inbox_tabs = [{"title": title, "link": link, "count": count, "is_chosen": link == chosen} for title, link, count in tabs]
+        inbox_tabs = [
+            {"title": title, "link": link, "count": count, "is_chosen": link == chosen} for title, link, count in tabs
+        ]
         return super().changelist_view(request, {**(extra_context or {}), "inbox_tabs": inbox_tabs})
 
     @column(description=_("visitor"), ordering="visitor_name", header=True)
@@ -122,13 +131,15 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
         second = conversation.visitor_email if conversation.visitor_name else str(conversation.public_id)[:8]
         return [name, second, name[:1]]
 
-    @column(description=_("last words"))
-    def words(self, conversation: Conversation) -> SafeString:
-        return format_html('<span class="mia-cell" title="{0}">{0}</span>', conversation.snippet)
+    @column(description=_("last words"), header=True)
+    def words(self, conversation: Conversation) -> list[str]:
+        snippet = format_html('<span class="mia-cell" title="{0}">{0}</span>', conversation.snippet or phrases.NOTHING)
+        return [snippet, f"{conversation.bot} · {conversation.business}"]
 
     @column(description=_("status"), ordering="status", label=STATUS_COLOURS)
     def shown_status(self, conversation: Conversation) -> tuple[str, str]:
-        return conversation.status, str(_("Waiting")) if conversation.status == Status.WAITING else conversation.get_status_display()
+        short = _("Waiting") if conversation.status == Status.WAITING else conversation.get_status_display()
+        return conversation.status, str(short)
 
     @column(description=_("answered by"), ordering="mode", label=MODE_COLOURS)
     def shown_mode(self, conversation: Conversation) -> tuple[str, str]:
@@ -148,7 +159,11 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
         wrap = self.admin_site.admin_view
         return [
             path("of-job/<uuid:job_id>/", wrap(require_GET(self.of_job_view)), name="chats_conversation_of_job"),
-            path("<path:object_id>/transcript/", wrap(require_GET(self.transcript_view)), name="chats_conversation_transcript"),
+            path(
+                "<path:object_id>/transcript/",
+                wrap(require_GET(self.transcript_view)),
+                name="chats_conversation_transcript",
+            ),
             path("<path:object_id>/say/", wrap(require_POST(self.say_view)), name="chats_conversation_say"),
             path("<path:object_id>/typing/", wrap(require_POST(self.typing_view)), name="chats_conversation_typing"),
             path("<path:object_id>/export/", wrap(require_GET(self.export_view)), name="chats_conversation_export"),
@@ -206,8 +221,9 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     def of_job_view(self, request: HttpRequest, job_id: UUID) -> HttpResponse:
         """The conversation that a job belongs to."""
         job = Job.objects.filter(pk=job_id, business__isnull=False).only("topic", "business_id").first()
-        conversations = Conversation.objects.on_topic(job.topic).for_business(job.business_id) if job else Conversation.objects.none()
-        conversation = conversations.first()
+        if job is None:
+            raise Http404
+        conversation = Conversation.objects.for_business(job.business_id).on_topic(job.topic).first()
         if conversation is None or not self.has_view_permission(request, conversation):
             raise Http404
         return HttpResponseRedirect(self.page_url(conversation))
@@ -240,7 +256,9 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
         inbox.hand_back(conversation=conversation, agent=user_of(request), now=timezone.now())
         return str(_("The AI answers again."))
 
-    @page_action(PageAction(_("Assign to me"), icon="person_check", offered=lambda talk: talk.status != Status.RESOLVED))
+    @page_action(
+        PageAction(_("Assign to me"), icon="person_check", offered=lambda talk: talk.status != Status.RESOLVED)
+    )
     def assign_to_me(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
         inbox.assign(conversation=conversation, agent=user_of(request), now=timezone.now())
         return str(_("You are in charge of this conversation."))

@@ -77,7 +77,9 @@ class FeedbackAdmin(VisitorsWordsAdmin):
     readonly_fields = ["shown_verdict", "whole_answer", "talk"]
     empty_hint = _("Visitors can say under each answer whether it helped. What they say appears here.")
 
-    @column(description=_("verdict"), ordering="verdict", label={Verdict.POSITIVE: "success", Verdict.NEGATIVE: "danger"})
+    @column(
+        description=_("verdict"), ordering="verdict", label={Verdict.POSITIVE: "success", Verdict.NEGATIVE: "danger"}
+    )
     def shown_verdict(self, feedback: Feedback) -> tuple[str, str]:
         return feedback.verdict, feedback.get_verdict_display()
 

@@ -6,7 +6,9 @@ import json
 import math
 import re
 from typing import Any
+from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from chats.limits import MAX_TOOL_CHARS, MAX_TOOL_DEPTH, MAX_TOOLS, MAX_TOOLS_CHARS
@@ -57,6 +59,15 @@ class IdField(StrictInteger):
         super().__init__(min_value=1, max_value=2**63 - 1, **options)
 
 
+class StrictUuid(serializers.UUIDField):
+    """A UUID in a text."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return UUID(str(super().to_internal_value(data)))
+
+
 class ToolsField(serializers.ListField):
     """Functions that the model may call, as OpenAI's API describes them."""
 
@@ -73,6 +84,21 @@ class ToolsField(serializers.ListField):
         return checked
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "enum": sorted(TOOL_CHOICES)},
+            {
+                "type": "object",
+                "required": ["type", "function"],
+                "properties": {
+                    "type": {"type": "string", "enum": ["function"]},
+                    "function": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+                },
+            },
+        ]
+    }
+)
 class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
     """`auto`, `none`, `required`, or one function by name."""
 

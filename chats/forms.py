@@ -56,10 +56,26 @@ class BotForm(forms.ModelForm[Bot]):
     class Meta:
         model = Bot
         fields = [
-            "business", "name", "role", "tone", "languages", "first_message", "confirmation_message", "business_description",
-            "instructions", "model", "max_tokens", "temperature", "max_context_tokens", "title", "color", "position",
-            "widget_key", "is_default", "is_active",
-        ]  # fmt: skip
+            "business",
+            "name",
+            "role",
+            "tone",
+            "languages",
+            "first_message",
+            "confirmation_message",
+            "business_description",
+            "instructions",
+            "model",
+            "max_tokens",
+            "temperature",
+            "max_context_tokens",
+            "title",
+            "color",
+            "position",
+            "widget_key",
+            "is_default",
+            "is_active",
+        ]
         widgets = {
             "business_description": UnfoldAdminTextareaWidget(attrs={"rows": 16, "data-counted": "facts"}),
             "instructions": UnfoldAdminTextareaWidget(attrs={"rows": 5, "data-counted": "words"}),

@@ -7,7 +7,16 @@ from typing import Any
 from rest_framework import serializers
 
 from chats.choices import Mode, Position, Role, Status, Verdict
-from chats.fields import IdField, StrictInteger, StrictNumber, StrictText, ToolChoiceField, ToolsField, named_function
+from chats.fields import (
+    IdField,
+    StrictInteger,
+    StrictNumber,
+    StrictText,
+    StrictUuid,
+    ToolChoiceField,
+    ToolsField,
+    named_function,
+)
 from chats.limits import (
     MAX_ANSWER_TOKENS,
     MAX_CONTEXT_CHARS,
@@ -39,7 +48,7 @@ class ChatRequest(serializers.Serializer[Any]):
     """A visitor's message. Without `session_id` it opens a conversation."""
 
     message = StrictText(required=False, max_length=MAX_MESSAGE_CHARS)
-    session_id = serializers.UUIDField(required=False, allow_null=True)
+    session_id = StrictUuid(required=False, allow_null=True)
     session_token = SessionField()
     bot_id = IdField(required=False, allow_null=True)
     business_id = IdField(required=False, allow_null=True, help_text="May be left out; the key says it.")

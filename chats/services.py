@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from accounts.principals import Principal
+from accounts.tenancy import platform_scope
 from chats import admission, events, handoffs, idempotency, replies
-from chats.access import access_bot, access_conversation, access_job, own_business_id
+from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
 from chats.choices import Mode, Role, Status
 from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
@@ -18,7 +19,7 @@ from chats.replies import Reply, Taken
 from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
 from miners.models import Job
-from miners.services import JobRequest, cancel_job, queue_position, submit_job
+from miners.services import JobRequest, cancel_job, submit_job
 
 MESSAGES_SHOWN = 200
 
@@ -85,7 +86,7 @@ def _open(caller: Caller, question: Question, now: datetime) -> tuple[Conversati
         if question.bot_id not in {None, conversation.bot_id}:
             raise NotFound("This session belongs to another bot.")
         admission.check_visitor(str(conversation.public_id))
-        return conversation, conversation.bot
+        return conversation, bot_of(conversation)
     bot = access_bot(caller.principal, question.bot_id)
     admission.check_new_session(caller.principal, caller.address)
     return Conversation(business=bot.business, bot=bot, created_at=now, last_message_at=now), bot
@@ -103,16 +104,16 @@ def _deliver(conversation: Conversation, question: Question, now: datetime) -> T
 def _queue(conversation: Conversation, bot: Bot, question: Question, now: datetime) -> Taken:
     history = _history(conversation)
     request = _job_request(conversation, bot, history, question)
-    waiting = admission.check_queue(conversation.business_id)
-    job = submit_job(business_id=conversation.business_id, request=request, now=now)
-    admission.check_capacity(job, waiting, now)
+    admission.check_queue(conversation.business_id)
+    with platform_scope():
+        job = submit_job(business_id=conversation.business_id, request=request, now=now)
+        place = admission.admit(job)
     conversation.last_job_id = job.pk
     conversation.touch(question.message or conversation.snippet, now)
     if not _save(conversation):
         cancel_job(job=job, now=now)
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
-    place = queue_position(job)
     return replies.queued(conversation, job, place.position, place.eta_ms)
 
 
@@ -142,7 +143,7 @@ def _job_request(conversation: Conversation, bot: Bot, history: list[ChatLog], q
         topic=conversation.topic,
         affinity_key=conversation.topic,
         prefix_key=prompt.prefix_key,
-        min_trust=Trust(conversation.business.min_trust),
+        min_trust=Trust(bot.business.min_trust),
         features=("tools",) if question.tools else (),
     )
 

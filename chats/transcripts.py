@@ -18,9 +18,14 @@ from miners.streams import read_text
 
 LINES_SHOWN: Final = 300
 STATE_TONES: Final = {
-    JobState.QUEUED: "warn", JobState.OFFERED: "info", JobState.RUNNING: "info", JobState.COMPLETED: "good",
-    JobState.FAILED: "bad", JobState.CANCELLED: "", JobState.EXPIRED: "bad",
-}  # fmt: skip
+    JobState.QUEUED: "warn",
+    JobState.OFFERED: "info",
+    JobState.RUNNING: "info",
+    JobState.COMPLETED: "good",
+    JobState.FAILED: "bad",
+    JobState.CANCELLED: "",
+    JobState.EXPIRED: "bad",
+}
 HEAVY: Final = ("job__messages", "job__params", "job__tools", "job__tool_calls", "job__output", "job__resume_text")
 
 
@@ -99,7 +104,9 @@ def read_transcript(conversation: Conversation, *, everything: bool = False) -> 
     shown = logs.select_related("job__miner", "feedback", "author").defer(*HEAVY).order_by("-id")
     newest = list(shown if everything else shown[:LINES_SHOWN])[::-1]
     time_zone = zoneinfo.ZoneInfo(conversation.business.time_zone)
-    return Transcript(conversation, _lines(newest, conversation, time_zone), _writing(conversation), total - len(newest), time_zone)
+    return Transcript(
+        conversation, _lines(newest, conversation, time_zone), _writing(conversation), total - len(newest), time_zone
+    )
 
 
 def as_text(conversation: Conversation, logs: Iterable[ChatLog]) -> str:

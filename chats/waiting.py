@@ -34,7 +34,11 @@ class Place:
 
     position: int
     eta_ms: int
-    is_stranded: bool
+    is_stranded: bool = False
+
+    @classmethod
+    def of(cls, position: int, slots: int, *, is_stranded: bool = False) -> Place:
+        return cls(position, int(position * TYPICAL_JOB_MS / max(slots, 1)), is_stranded)
 
 
 class WaitingRoom:
@@ -57,14 +61,7 @@ class WaitingRoom:
 
 async def _read_places() -> dict[UUID, Place]:
     rows = await database.fetch(QUEUE, {"patience": NO_CAPACITY_NOTICE, "offline": MINER_OFFLINE})
-    return {
-        row["id"]: Place(
-            position=row["position"],
-            eta_ms=int(row["position"] * TYPICAL_JOB_MS / max(row["slots"], 1)),
-            is_stranded=row["is_stranded"],
-        )
-        for row in rows
-    }
+    return {row["id"]: Place.of(row["position"], row["slots"], is_stranded=row["is_stranded"]) for row in rows}
 
 
 _rooms: dict[asyncio.AbstractEventLoop, WaitingRoom] = {}

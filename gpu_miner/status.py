@@ -82,7 +82,7 @@ class Situation:
 
 
 class StatusLine:
-    """Shows situations: live on a terminal; elsewhere when the state changes, and each minute while it works."""
+    """Shows situations: live on a terminal; elsewhere when something changes, and each minute of work."""
 
     def __init__(self, out: TextIO = sys.stdout, log_every_s: float = LOG_EVERY_S) -> None:
         self._out = out
@@ -103,7 +103,7 @@ class StatusLine:
             self._write("\n")
 
     def _is_news(self, situation: Situation) -> bool:
-        if self._shown is None or self._shown.state != situation.state:
+        if self._shown is None or _mood(self._shown.state) != _mood(situation.state):
             return True
         worked = (situation.done, situation.failed, situation.running) != (self._shown.done, self._shown.failed, 0)
         return worked and monotonic() - self._shown_at >= self._log_every_s
@@ -111,6 +111,11 @@ class StatusLine:
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+def _mood(state: str) -> str:
+    """Idle and busy take turns with every job; in a log they are one."""
+    return "online" if state in ("idle", "busy") else state
 
 
 class LineClearingHandler(logging.StreamHandler[TextIO]):

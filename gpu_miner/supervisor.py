@@ -7,6 +7,7 @@ from threading import Event, Thread
 from time import monotonic
 
 from gpu_miner.backoff import Patience
+from gpu_miner.client import HEARTBEAT_TIMEOUT_S
 from gpu_miner.config import Settings
 from gpu_miner.delivery import Delivery
 from gpu_miner.engines.base import Engine
@@ -88,9 +89,12 @@ class Supervisor:
     def _work(self) -> None:
         delivery = Delivery(self.miner)
         self._spawn("delivery", delivery.run)
-        self._spawn("heartbeat", Heart(self.miner, lambda: self._sampler.load).run)
+        heartbeat = self._spawn("heartbeat", Heart(self.miner, lambda: self._sampler.load).run)
         self._spawn("polling", Poller(self.miner, Server(self.miner, delivery).accept).run)
         self._watch_until_drained()
+        self.miner.stop()
+        # A heartbeat after the goodbye would bring the miner back to life.
+        heartbeat.join(HEARTBEAT_TIMEOUT_S)
 
     def _watch_until_drained(self) -> None:
         told = False
@@ -120,8 +124,10 @@ class Supervisor:
         with suppress(PlatformError):
             self.miner.client.set_status(self.miner.miner_id, status)
 
-    def _spawn(self, name: str, target: Callable[[], None]) -> None:
-        Thread(target=self._guarded, args=(target,), name=name, daemon=True).start()
+    def _spawn(self, name: str, target: Callable[[], None]) -> Thread:
+        thread = Thread(target=self._guarded, args=(target,), name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _guarded(self, target: Callable[[], None]) -> None:
         try:

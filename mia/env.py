@@ -36,7 +36,7 @@ def boolean(name: str, *, default: bool) -> bool:
 
 
 def integer(name: str, default: int) -> int:
-    value = text(name, str(default))
+    value = text(name, str(default)) or str(default)
     try:
         return int(value)
     except ValueError as error:

@@ -1,9 +1,8 @@
-"""Miners and their enrolment in the admin, for platform staff; jobs and canaries are in the files beside this one."""
+"""Miners in the admin, for platform staff; enrolment, jobs and canaries are in the files beside this one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -16,33 +15,37 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from accounts.admin import become, shown_once_page
 from accounts.admin_pages import ActionsModelAdmin, PageAction, page_action
 from accounts.choices import AuditAction
 from accounts.permissions import Right
 from accounts.scoped_admin import SuperuserModelAdmin, button, column, user_of
 from mia.lib import phrases
-from miners import admin_canaries, admin_jobs, services
-from miners.admin_live import enrolment_command
+from miners import admin_canaries, admin_enrolment, admin_jobs, services
 from miners.admin_miner_page import miner_page, presence
 from miners.choices import MinerStatus, Trust
 from miners.limits import MAX_SLOTS
-from miners.models import EnrolmentToken, Miner
+from miners.models import Miner
 from miners.querysets import MinerQuerySet
 
-__all__ = ["EnrolmentTokenAdmin", "MinerAdmin", "admin_canaries", "admin_jobs"]
+__all__ = ["MinerAdmin", "admin_canaries", "admin_enrolment", "admin_jobs"]
 
 PRESENCE_COLOURS = {
-    "idle": "success", "busy": "info", "draining": "warning", "paused": "warning", "offline": "default", "banned": "danger",
-}  # fmt: skip
+    "idle": "success",
+    "busy": "info",
+    "draining": "warning",
+    "paused": "warning",
+    "offline": "default",
+    "banned": "danger",
+}
 TRUST_COLOURS = {
-    Trust.BANNED: "danger", Trust.SUSPECT: "danger", Trust.PROBATION: "warning", Trust.VERIFIED: "info", Trust.TRUSTED: "success",
-}  # fmt: skip
-TOKEN_COLOURS = {"Live": "success", "Used up": "default", "Expired": "warning", "Revoked": "danger"}
-ENROLLED_TRUSTS = [(trust.value, trust.label) for trust in (Trust.PROBATION, Trust.VERIFIED, Trust.TRUSTED)]
-TOKEN_LIFETIME = timedelta(days=7)
+    Trust.BANNED: "danger",
+    Trust.SUSPECT: "danger",
+    Trust.PROBATION: "warning",
+    Trust.VERIFIED: "info",
+    Trust.TRUSTED: "success",
+}
 
 
 class PresenceFilter(admin.SimpleListFilter):
@@ -130,7 +133,7 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
     page_actions = ("verify", "make_trusted", "suspect", "ban", "drain", "undrain")
     change_form_template = "miners/miner.html"
     empty_hint = _(
-        "No machine has registered yet. Add an enrolment token, and run the command that you get on a machine with a GPU."
+        "No machine has registered yet. Add an enrolment token, and run the command that you get on a machine."
     )
 
     def page_context(self, request: HttpRequest, row: Miner) -> dict[str, Any]:
@@ -189,19 +192,28 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
 
     @page_action(
         PageAction(
-            _("Suspect"), Right.MANAGE, "gpp_maybe", offered=moved(Trust.SUSPECT), asks=_("Why (optional)"),
+            _("Suspect"),
+            Right.MANAGE,
+            "gpp_maybe",
+            offered=moved(Trust.SUSPECT),
+            asks=_("Why (optional)"),
             confirm=_("It will only be given jobs whose answers are thrown away."),
         )
-    )  # fmt: skip
+    )
     def suspect(self, request: HttpRequest, miner: Miner, words: str) -> str:
         return self._set_trust(request, miner, Trust.SUSPECT, words)
 
     @page_action(
         PageAction(
-            _("Ban"), Right.MANAGE, "block", "danger", offered=moved(Trust.BANNED), asks=_("Why (optional)"),
+            _("Ban"),
+            Right.MANAGE,
+            "block",
+            "danger",
+            offered=moved(Trust.BANNED),
+            asks=_("Why (optional)"),
             confirm=_("It will be given nothing any more, and what it works on goes to another miner."),
         )
-    )  # fmt: skip
+    )
     def ban(self, request: HttpRequest, miner: Miner, words: str) -> str:
         return self._set_trust(request, miner, Trust.BANNED, words)
 
@@ -278,112 +290,3 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
     def _tell(self, request: HttpRequest, number: int, state: str) -> None:
         text = ngettext("%(number)d miner is now %(state)s.", "%(number)d miners are now %(state)s.", number)
         messages.success(request, text % {"number": number, "state": state})
-
-
-class EnrolmentTokenForm(forms.ModelForm[EnrolmentToken]):
-    """A token to be made."""
-
-    class Meta:
-        model = EnrolmentToken
-        fields = ["name", "trust", "max_uses", "expires_at"]
-        widgets = {"trust": UnfoldAdminSelectWidget(choices=ENROLLED_TRUSTS)}
-
-
-def token_state(token: EnrolmentToken, now: datetime) -> str:
-    if token.revoked_at is not None:
-        return "Revoked"
-    if token.expires_at is not None and token.expires_at <= now:
-        return "Expired"
-    return "Used up" if token.uses >= token.max_uses else "Live"
-
-
-@admin.register(EnrolmentToken)
-class EnrolmentTokenAdmin(ActionsModelAdmin[EnrolmentToken], SuperuserModelAdmin[EnrolmentToken]):
-    """Secrets that let machines register; shown once, with the command that uses them."""
-
-    form = EnrolmentTokenForm
-    change_right = delete_right = None
-    list_display = ["name", "begins_with", "state", "used", "trust", "created_by", "expires_at"]
-    list_filter = [("trust", ChoicesDropdownFilter)]
-    list_select_related = ["created_by"]
-    search_fields = ["name", "prefix"]
-    ordering = ["-created_at"]
-    page_actions = ("revoke",)
-    actions = ["revoke_selected"]
-    change_form_template = "parts/change_form_with_actions.html"
-    empty_hint = _("A machine needs a token once, to register. Add one, and you get the command to run on the machine.")
-
-    def get_fieldsets(self, request: HttpRequest, obj: EnrolmentToken | None = None) -> Any:
-        if obj is None:
-            return [(None, {"fields": ["name", "trust", "max_uses", "expires_at"]})]
-        dates = ["created_at", "created_by", "expires_at", "revoked_at"]
-        return [
-            (None, {"fields": ["name", "begins_with", "state", "used", "trust", "enrolled"]}),
-            (_("Dates"), {"fields": dates}),
-        ]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: EnrolmentToken | None = None) -> list[str]:
-        return (
-            []
-            if obj is None
-            else ["begins_with", "state", "used", "enrolled", "created_at", "created_by", "revoked_at"]
-        )
-
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"expires_at": timezone.now() + TOKEN_LIFETIME, "trust": Trust.PROBATION, "max_uses": 1}
-
-    def save_model(
-        self, request: HttpRequest, obj: EnrolmentToken, form: forms.ModelForm[EnrolmentToken], change: bool
-    ) -> None:
-        token, plain = services.create_enrolment_token(
-            name=obj.name,
-            trust=Trust(obj.trust),
-            max_uses=obj.max_uses,
-            expires_at=obj.expires_at,
-            created_by=user_of(request),
-        )
-        become(obj, token)
-        self.record(request, AuditAction.CREATED, obj, {"trust": token.get_trust_display(), "max_uses": token.max_uses})
-        request.shown_once = plain  # type: ignore[attr-defined]
-
-    def response_add(
-        self, request: HttpRequest, obj: EnrolmentToken, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        plain = request.shown_once  # type: ignore[attr-defined]
-        context = {"token": plain, "command": enrolment_command(request, plain)}
-        return shown_once_page(self, request, obj, "miners/token_made.html", context)
-
-    @page_action(
-        PageAction(
-            _("Revoke"), Right.MANAGE, "block", "danger", offered=lambda token: token.revoked_at is None,
-            confirm=_("No machine can register with it any more. Those that did stay."),
-        )
-    )  # fmt: skip
-    def revoke(self, request: HttpRequest, token: EnrolmentToken, words: str) -> str:
-        services.revoke_enrolment_token(token=token, now=timezone.now())
-        return str(_("The token is revoked."))
-
-    @button(description=_("Revoke"), permissions=["view"])
-    def revoke_selected(self, request: HttpRequest, queryset: models.QuerySet[EnrolmentToken]) -> None:
-        tokens = list(queryset.filter(revoked_at=None))
-        for token in tokens:
-            services.revoke_enrolment_token(token=token, now=timezone.now())
-            self.record(request, AuditAction.REVOKED, token)
-        text = ngettext("%(count)d token is revoked.", "%(count)d tokens are revoked.", len(tokens))
-        messages.success(request, text % {"count": len(tokens)})
-
-    @column(description=_("begins with"), ordering="prefix")
-    def begins_with(self, token: EnrolmentToken) -> str:
-        return f"{token.prefix}…"
-
-    @column(description=_("state"), label=TOKEN_COLOURS)
-    def state(self, token: EnrolmentToken) -> str:
-        return token_state(token, timezone.now())
-
-    @column(description=_("used"), ordering="uses")
-    def used(self, token: EnrolmentToken) -> str:
-        return str(_("%(uses)d of %(most)d") % {"uses": token.uses, "most": token.max_uses})
-
-    @column(description=_("miners"))
-    def enrolled(self, token: EnrolmentToken) -> str:
-        return ", ".join(token.miners.values_list("name", flat=True)) or phrases.NOTHING

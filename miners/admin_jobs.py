@@ -1,4 +1,4 @@
-"""Jobs in the admin: platform staff see all, business staff those of their businesses and no miner's address or words."""
+"""Jobs in the admin: platform staff see all, business staff their own, without any miner's address or words."""
 
 from __future__ import annotations
 
@@ -65,7 +65,14 @@ class JobAdmin(PageModelAdmin[Job]):
         "first_token",
         "tokens",
     ]
-    list_filter = [("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("lane", ChoicesDropdownFilter), "miner", "business", ("created_at", RangeDateTimeFilter)]  # fmt: skip
+    list_filter = [
+        ("state", ChoicesDropdownFilter),
+        ("kind", ChoicesDropdownFilter),
+        ("lane", ChoicesDropdownFilter),
+        "miner",
+        "business",
+        ("created_at", RangeDateTimeFilter),
+    ]
     list_select_related = ["business", "miner"]
     list_per_page = 50
     show_full_result_count = False
@@ -135,10 +142,14 @@ class JobAdmin(PageModelAdmin[Job]):
 
     @page_action(
         PageAction(
-            _("Cancel"), Right.WORK, "block", "danger", offered=lambda job: job.is_live,
+            _("Cancel"),
+            Right.WORK,
+            "block",
+            "danger",
+            offered=lambda job: job.is_live,
             confirm=_("The miner that works on it stops within a second, and nobody gets an answer."),
         )
-    )  # fmt: skip
+    )
     def cancel(self, request: HttpRequest, job: Job, words: str) -> str:
         if services.cancel_job(job=job, now=timezone.now()):
             return str(_("The job is cancelled."))

@@ -20,9 +20,16 @@ from miners.models import Miner, NetworkSample
 from miners.network import history
 
 CHARTED = (
-    "tokens_per_second", "queued_chat", "queued_api", "queued_idle", "running",
-    "start_p50_ms", "start_p95_ms", "first_token_p50_ms", "first_token_p95_ms",
-)  # fmt: skip
+    "tokens_per_second",
+    "queued_chat",
+    "queued_api",
+    "queued_idle",
+    "running",
+    "start_p50_ms",
+    "start_p95_ms",
+    "first_token_p50_ms",
+    "first_token_p95_ms",
+)
 
 
 def live_page(request: HttpRequest) -> HttpResponse:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from mia.lib import database
 from mia.lib.redis import async_redis
-from miners import fencing, streams
+from miners import fairness, fencing, streams
 from miners.limits import AFFINITY_SEEN, FIRST_PROTOCOL_LEASE, OFFER
 from miners.matching import Match, Seat, describe, match
 
@@ -75,6 +75,7 @@ def _first_lease(seat: Seat) -> timedelta:
 async def _open_streams(offers: Sequence[Offer]) -> None:
     try:
         await streams.open_streams(offers)
+        await fairness.note_claimed(offers)
     except RedisError:
         return  # The answers come whole instead of word by word.
 

@@ -41,7 +41,7 @@ FOR UPDATE OF j SKIP LOCKED
 
 OFFER_FIELDS: Final = """
     id, fence, miner_id, attempt_count, kind, lane, deadline, model, messages, params, tools, tool_choice, stream,
-    resume_text, prefix_key, topic, max_tokens,
+    resume_text, prefix_key, topic, max_tokens, virtual_start,
     greatest(extract(epoch FROM deadline - clock_timestamp()) * 1000, 0)::bigint AS deadline_ms
 """
 
@@ -135,6 +135,23 @@ WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.st
 RETURNING j.id
 """
 
+# What an accepted answer means for its attempt and its miner; a fault that was charged too early is taken back.
+CREDIT: Final = """
+WITH attempt AS (
+    SELECT miner_id, is_blamed FROM miners_attempt WHERE fence = %(fence)s FOR UPDATE
+), accepted AS (
+    UPDATE miners_attempt
+    SET outcome = 'accepted', reason = '', ended_at = %(now)s, is_fault = false, is_blamed = false,
+        tokens_reported = %(reported)s, timing = %(timing)s
+    WHERE fence = %(fence)s
+)
+UPDATE miners_miner m
+SET job_count = job_count + 1, total_tokens_generated = total_tokens_generated + %(tokens)s, last_active = %(now)s,
+    fault_count = greatest(fault_count - a.is_blamed::int, 0)
+FROM attempt a WHERE m.id = a.miner_id
+RETURNING m.id
+"""
+
 # A miner that says itself that it failed gives up its fence: a heartbeat that was on its way must not bring it back.
 FAULT: Final = """
 UPDATE miners_job j
@@ -166,24 +183,6 @@ UPDATE miners_job j
 SET state = %(state)s, error_code = %(error_code)s, finished_at = clock_timestamp(), lease_until = NULL, phase = ''
 WHERE j.id = %(job)s AND j.state IN ('queued', 'offered', 'running')
 RETURNING j.id
-"""
-
-# An idle tenant's counter is lifted to where the lane is now, so that resting earns no credit.
-NEXT_VIRTUAL_START: Final = """
-INSERT INTO miners_tenantshare AS share (tenant, lane, counter)
-SELECT %(tenant)s, %(lane)s, here.counter + %(cost)s FROM (
-    SELECT coalesce(
-        (SELECT min(virtual_start) FROM miners_job WHERE state = 'queued' AND lane = %(lane)s AND kind <> 'canary'),
-        (SELECT max(counter) FROM miners_tenantshare WHERE lane = %(lane)s AND tenant <> %(tenant)s),
-        0) AS counter
-) here
-ON CONFLICT (tenant, lane) DO UPDATE
-SET counter = greatest(share.counter, EXCLUDED.counter - %(cost)s) + %(cost)s
-RETURNING counter - %(cost)s AS virtual_start
-"""
-
-SETTLE_SHARE: Final = """
-UPDATE miners_tenantshare SET counter = greatest(counter + %(difference)s, 0) WHERE tenant = %(tenant)s AND lane = %(lane)s
 """
 
 SKIPPED: Final = f"""

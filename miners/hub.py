@@ -24,43 +24,49 @@ class Inbox:
     """The events of one listener: bounded, so that a slow reader costs itself its place and nobody else anything.
 
     After an overflow, or after the subscription broke, `has_gap` is true: the reader has to catch up from the log.
+    A list and a future instead of asyncio's queue and event, which weigh 4 KB where thousands wait.
     """
 
+    __slots__ = ("_events", "_waiter", "has_gap")
+
     def __init__(self) -> None:
-        self._events: asyncio.Queue[Event] = asyncio.Queue(INBOX_SIZE)
-        self._wake = asyncio.Event()
+        self._events: list[Event] = []
+        self._waiter: asyncio.Future[None] | None = None
         self.has_gap = False
 
     def put(self, event: Event) -> None:
-        try:
-            self._events.put_nowait(event)
-        except asyncio.QueueFull:
+        if len(self._events) < INBOX_SIZE:
+            self._events.append(event)
+            self._wake()
+        else:
             self.note_gap()
-        self._wake.set()
 
     def note_gap(self) -> None:
         self.has_gap = True
-        self._wake.set()
+        self._wake()
 
     def clear_gap(self) -> None:
         """Forgets the gap and the stale events, before the log is read."""
         self.has_gap = False
-        while not self._events.empty():
-            self._events.get_nowait()
+        self._events.clear()
 
     async def get(self, timeout_s: float) -> Event | None:
-        """The next event, or None after the time is up or when a gap was noted."""
-        if self._events.empty() and not self.has_gap:
-            self._wake.clear()
+        """The next event, or None after the time is up or when a gap was noted; for one reader at a time."""
+        if not self._events and not self.has_gap:
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
                 async with asyncio.timeout(timeout_s):
-                    await self._wake.wait()
+                    await self._waiter
             except TimeoutError:
                 return None
-        if self.has_gap or self._events.empty():
-            return None
-        return self._events.get_nowait()
+            finally:
+                self._waiter = None
+        return None if self.has_gap or not self._events else self._events.pop(0)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Hub:

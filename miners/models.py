@@ -258,23 +258,6 @@ class Attempt(models.Model):
         return f"attempt {self.number}"
 
 
-class TenantShare(models.Model):
-    """A tenant's virtual token counter in one lane: the weighted tokens it was served."""
-
-    tenant = models.BigIntegerField(help_text="The business's id; 0 for the platform itself.")
-    lane = models.SmallIntegerField(choices=Lane.choices)
-    counter = models.BigIntegerField(default=0)
-
-    class Meta:
-        indexes: ClassVar = [models.Index(fields=["lane", "-counter"], name="share_by_counter")]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "lane"], name="one_share_per_tenant_and_lane")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.get_lane_display()} {self.tenant}"
-
-
 class Canary(models.Model):
     """A question whose answer is known, asked of miners to see whether they do the work."""
 

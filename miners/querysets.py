@@ -12,7 +12,6 @@ from miners.limits import MINER_OFFLINE
 
 if TYPE_CHECKING:
     from accounts.models import Business
-    from miners.models import Attempt, EnrolmentToken, Job, Miner
 
 
 class EnrolmentTokenQuerySet(models.QuerySet["EnrolmentToken"]):

@@ -13,13 +13,12 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
-from django.db.models.functions import Greatest
 from psycopg.types.json import Jsonb
 
 from accounts.tenancy import platform_scope
 from mia.lib.errors import ChecksumMismatch, JobCancelled, JobExpired, LeaseLost, NotFound
-from miners import fencing, limits, live, streams, trust
-from miners.choices import AttemptOutcome, ErrorCode, JobKind, JobState, Lane
+from miners import fairness, fencing, limits, live, streams, trust
+from miners.choices import AttemptOutcome, ErrorCode, JobState
 from miners.exceptions import NotTheHolder
 from miners.models import Attempt, Job, Miner
 from miners.signals import job_finished
@@ -61,7 +60,7 @@ def accept_result(*, miner: Miner, result: Result, now: datetime) -> Accepted:
     with platform_scope():
         fence = _fence_of(miner, result.job_id, result.fence)
         if _complete(miner, fence, result):
-            return Accepted(_finish_accepted(miner, fence, result, now), duplicate=False)
+            return Accepted(_finish_accepted(fence, result, now), duplicate=False)
     return Accepted(_refuse(miner, fence, result.job_id), duplicate=True)
 
 
@@ -152,10 +151,10 @@ def end_attempt(
 
 def announce_end(job_id: UUID, now: datetime) -> Job:
     """Inside the transaction: judge, settle and signal. After it: tell the streams. Returns the job as it ended."""
-    job = Job.objects.select_related("miner").get(pk=job_id)
+    job = Job.objects.get(pk=job_id)
     trust.judge_canary(job, now=now)
-    _settle_share(job)
     job_finished.send(sender=Job, job=job, now=now)
+    transaction.on_commit(lambda: fairness.settle(job))
     transaction.on_commit(lambda: live.publish_end(job))
     return job
 
@@ -190,21 +189,16 @@ def _complete(miner: Miner, fence: int, result: Result) -> bool:
     )
 
 
-def _finish_accepted(miner: Miner, fence: int, result: Result, now: datetime) -> Job:
-    blamed = Attempt.objects.filter(pk=fence, is_blamed=True).update(is_blamed=False)
-    Attempt.objects.filter(pk=fence).update(
-        outcome=AttemptOutcome.ACCEPTED,
-        reason="",
-        ended_at=now,
-        is_fault=False,
-        tokens_reported=min(result.tokens_generated, 2**31 - 1),
-        timing=dict(result.timing),
-    )
-    Miner.objects.filter(pk=miner.pk).update(
-        job_count=F("job_count") + 1,
-        total_tokens_generated=F("total_tokens_generated") + count_tokens(result),
-        fault_count=Greatest(F("fault_count") - blamed, 0),
-        last_active=now,
+def _finish_accepted(fence: int, result: Result, now: datetime) -> Job:
+    _execute_one(
+        fencing.CREDIT,
+        {
+            "fence": fence,
+            "now": now,
+            "reported": min(result.tokens_generated, 2**31 - 1),
+            "timing": Jsonb(dict(result.timing)),
+            "tokens": count_tokens(result),
+        },
     )
     return announce_end(result.job_id, now)
 
@@ -256,21 +250,6 @@ def _blame(job_id: UUID, fence: int, miner_id: int | None, *, is_poison: bool) -
     exonerated = Attempt.objects.filter(job_id=job_id, is_blamed=True)
     Miner.objects.filter(pk__in=exonerated.values("miner"), fault_count__gt=0).update(fault_count=F("fault_count") - 1)
     exonerated.update(is_blamed=False)
-
-
-def _settle_share(job: Job) -> None:
-    """Replaces the estimate that the tenant's counter was charged by what the job really cost; a canary cost nobody."""
-    if job.kind == JobKind.CANARY:
-        return
-    charged = job.context_tokens + limits.OUTPUT_WEIGHT * job.max_tokens
-    used = (job.prompt_tokens or job.context_tokens) + limits.OUTPUT_WEIGHT * job.tokens_generated
-    if job.state != JobState.COMPLETED:
-        used = 0
-    with connection.cursor() as cursor:
-        cursor.execute(
-            fencing.SETTLE_SHARE,
-            {"difference": used - charged, "tenant": job.business_id or 0, "lane": Lane(job.lane)},
-        )
 
 
 def _execute_one(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -13,7 +13,7 @@ from accounts.keys import digest_key, key_matches, new_key, random_text
 from accounts.models import User
 from accounts.tenancy import platform_scope
 from mia.lib.errors import Conflict
-from miners import fencing, limits, live
+from miners import fairness, limits, live
 from miners.choices import (
     AttemptOutcome,
     ErrorCode,
@@ -72,7 +72,7 @@ class QueuePosition:
 def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -> Job:
     """Queues a job in the caller's transaction and wakes the network once it is committed."""
     context_tokens = estimate_messages(request.messages)
-    cost = context_tokens + limits.OUTPUT_WEIGHT * request.max_tokens
+    cost = fairness.cost_of(context_tokens, request.max_tokens)
     with platform_scope():
         job = Job.objects.create(
             business_id=business_id,
@@ -92,7 +92,7 @@ def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -
             affinity_key=request.affinity_key,
             affinity_miner_id=_last_miner(request.affinity_key),
             prefix_key=request.prefix_key,
-            virtual_start=_next_virtual_start(business_id, request.lane, cost),
+            virtual_start=fairness.next_tag(tenant=business_id, lane=request.lane, cost=cost),
             deadline=now + request.deadline,
             created_at=now,
         )
@@ -288,9 +288,3 @@ def _last_miner(affinity_key: str) -> int | None:
         return None
     served = Job.objects.filter(affinity_key=affinity_key, state=JobState.COMPLETED).order_by("-created_at")
     return served.values_list("miner_id", flat=True).first()
-
-
-def _next_virtual_start(business_id: int | None, lane: Lane, cost: int) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(fencing.NEXT_VIRTUAL_START, {"tenant": business_id or 0, "lane": lane, "cost": cost})
-        return int(cursor.fetchone()[0])

@@ -1,10 +1,9 @@
-"""The admin, the pages of accounts and a few API views, for tests that need no other app."""
+"""A few API views and admin pages for tests, before all addresses of the platform."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import include, path
 from drf_spectacular.utils import extend_schema
@@ -114,8 +113,6 @@ def rename_and_fail(request: HttpRequest, how: str) -> Any:
 urlpatterns = [
     path("admin/export/", stream_names),
     path("admin/fail/<str:how>/", rename_and_fail),
-    path("admin/rq/", include("django_rq.urls")),
-    path("admin/", admin.site.urls),
     path("api/closed", ClosedView.as_view()),
     path("api/plain", PlainView.as_view()),
     path("api/keys", KeysView.as_view()),
@@ -123,8 +120,8 @@ urlpatterns = [
     path("api/public", PublicView.as_view()),
     path("api/staff", StaffView.as_view()),
     path("api/miner", MinerView.as_view()),
-    path("openapi.json", SpectacularJSONAPIView.as_view(urlconf="accounts.tests.site_urls")),
-    path("", include("accounts.urls")),
+    path("test-openapi.json", SpectacularJSONAPIView.as_view(urlconf="accounts.tests.site_urls")),
+    path("", include("mia.urls")),
 ]
 handler403 = "mia.handlers.permission_denied"
 handler404 = "mia.handlers.page_not_found"

@@ -26,7 +26,6 @@ PLATFORM_TABLES = {
     "miners.NetworkSample",
     "miners.Canary",
     "miners.CanaryTrial",
-    "miners.TenantShare",
 }
 """Tables without row-level security, each for a reason."""
 

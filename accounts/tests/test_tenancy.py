@@ -123,7 +123,7 @@ def test_a_nested_scope_that_was_marked_for_rollback_gives_the_outer_one_back(ke
 
 def test_the_scope_of_postgresql_follows_every_nesting(keys: tuple[ApiKey, ApiKey]) -> None:
     ours, _ = keys
-    own = ("{%d}" % ours.business_id, "")
+    own = (f"{{{ours.business_id}}}", "")
     assert scope_in_force() == ("", "")
     with business_scope(ours.business_id):
         with business_scope(ours.business_id):

@@ -40,7 +40,14 @@ def issuer(business: Business) -> JwtIssuer:
 
 
 def altered(**changes: object) -> Forge:
-    return lambda issuer: sign(claims_for(issuer, **changes))
+    """Sound claims with changes; a callable is asked when the token is made."""
+
+    def forge(issuer: JwtIssuer) -> str:
+        return sign(
+            claims_for(issuer, **{name: value() if callable(value) else value for name, value in changes.items()})
+        )
+
+    return forge
 
 
 def with_header(**header: object) -> Forge:
@@ -58,8 +65,8 @@ def unsigned(alg: object) -> Forge:
     return lambda issuer: f"{part({'alg': alg, 'typ': 'JWT'})}.{part(claims_for(issuer))}."
 
 
-def now(offset_s: float = 0) -> int:
-    return int(time.time() + offset_s)
+def after(offset_s: float) -> Callable[[], float]:
+    return lambda: int(time.time()) + offset_s
 
 
 BAD_TOKENS: dict[str, Forge] = {
@@ -107,18 +114,18 @@ BAD_TOKENS: dict[str, Forge] = {
     "payload nested deeply": lambda issuer: rsa_signed(RS256, b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"),
     "payload a huge number": lambda issuer: rsa_signed(RS256, b'{"exp":' + b"9" * 5000 + b"}"),
     "exp missing": altered(exp=...),
-    "exp past": altered(exp=now(-300)),
-    "exp just past the leeway": altered(exp=now(-31)),
-    "exp text": altered(exp=str(now(300))),
+    "exp past": altered(exp=after(-300)),
+    "exp just past the leeway": altered(exp=after(-31)),
+    "exp text": altered(exp=lambda: str(int(time.time()) + 300)),
     "exp null": altered(exp=None),
     "exp true": altered(exp=True),
-    "exp a list": altered(exp=[now(300)]),
+    "exp a list": altered(exp=lambda: [int(time.time()) + 300]),
     "exp infinite": lambda issuer: rsa_signed(RS256, {**claims_for(issuer), "exp": float("inf")}),
     "exp not a number": lambda issuer: rsa_signed(RS256, {**claims_for(issuer), "exp": float("nan")}),
     "iat missing": altered(iat=...),
-    "iat in the future": altered(iat=now(300)),
+    "iat in the future": altered(iat=after(300)),
     "iat text": altered(iat="now"),
-    "nbf in the future": altered(nbf=now(300)),
+    "nbf in the future": altered(nbf=after(300)),
     "nbf text": altered(nbf="soon"),
     "aud missing": altered(aud=...),
     "aud of somebody else": altered(aud="other"),
@@ -174,10 +181,10 @@ def test_a_sound_token_speaks_for_its_business(issuer: JwtIssuer) -> None:
     "forge",
     [
         altered(aud=["other", "mia"]),
-        altered(exp=now(300) + 0.5),
-        altered(exp=now(-20)),
-        altered(iat=now(20)),
-        altered(nbf=now(20)),
+        altered(exp=after(300.5)),
+        altered(exp=after(-20)),
+        altered(iat=after(20)),
+        altered(nbf=after(20)),
         lambda issuer: sign(claims_for(issuer, organization_id=str(issuer.business_id))),
         with_header(typ="at+JWT"),
         with_header(kid="whatever"),

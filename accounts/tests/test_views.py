@@ -30,8 +30,9 @@ def test_the_page_says_who_invites_and_asks_for_a_password(client: Client, invit
     assert "Alice&#x27;s Bicycles" in page
     assert "nina@example.org" in page
     assert 'type="password"' in page
-    assert response["Referrer-Policy"] == "no-referrer"
+    assert response["Referrer-Policy"] == "same-origin"
     assert "no-store" in response["Cache-Control"]
+    assert "unsafe-eval" in response["Content-Security-Policy"]
 
 
 def test_accepting_makes_a_member_who_can_sign_in(client: Client, invitation: Invitation, business: Business) -> None:

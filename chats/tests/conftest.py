@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from accounts.models import ApiKey, Business
 from accounts.tests.cast import *  # noqa: F403
+from chats.access import forget_bots
 from chats.models import Bot
 from chats.tests.callers import Caller
 from chats.tests.factories import BotFactory
+
+
+@pytest.fixture(autouse=True)
+def no_remembered_bots() -> Iterator[None]:
+    """What a process remembers of bots must not outlive the test's database."""
+    forget_bots()
+    yield
+    forget_bots()
 
 
 @pytest.fixture

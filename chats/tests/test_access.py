@@ -95,9 +95,7 @@ def test_a_bot_of_another_business_is_not_found(server: Caller, other_bot: Bot) 
 
 def test_a_token_for_another_business_opens_nothing(visitor: Caller, other_business: Business) -> None:
     visitor.asked()
-    visitor.token = session_token(
-        conversation_id=uuid.UUID(visitor.session_id), business_id=other_business.pk
-    )
+    visitor.token = session_token(conversation_id=uuid.UUID(visitor.session_id), business_id=other_business.pk)
     assert visitor.get(visitor.in_session("messages")).status_code == 404
 
 

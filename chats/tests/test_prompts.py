@@ -36,7 +36,14 @@ def talk(*words: str) -> list[ChatLog]:
 def test_persona_rules_facts_history_and_question_come_in_this_order() -> None:
     made = prompt(a_bot(tone="warm", instructions="Never discount."), talk("One?", "One."), "Two?")
     system = system_of(made)
-    parts = ["You are Dora, agent of a bicycle shop.", "warm", "language", "do not know", "Never discount.", "Tyres: 30."]
+    parts = [
+        "You are Dora, agent of a bicycle shop.",
+        "warm",
+        "language",
+        "do not know",
+        "Never discount.",
+        "Tyres: 30.",
+    ]
     places = [system.index(part) for part in parts]
     assert places == sorted(places)
     assert [m["role"] for m in made.messages] == ["system", "user", "assistant", "user"]
@@ -115,7 +122,7 @@ def test_long_facts_are_cut_at_a_paragraph() -> None:
     system = system_of(prompt(a_bot(business_description=facts, max_context_tokens=2000)))
     block = system.split("<facts>\n")[1].removesuffix("\n</facts>")
     assert facts.startswith(block)
-    assert block.endswith("word ") or block.endswith("word")
+    assert block.endswith(("word ", "word"))
 
 
 def test_one_endless_paragraph_is_cut_where_it_must() -> None:

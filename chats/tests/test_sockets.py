@@ -282,13 +282,14 @@ def test_many_sockets_follow_and_none_replaces_another(visitor: Caller, dashboar
 
     async def scenario() -> None:
         token = reply["session_token"]
-        async with connect(path_of(reply, token)) as tab, connect(path_of(reply, token)) as other_tab:
-            async with connect(path_of(reply, dashboard.agent(reply["session_id"]))) as agent:
-                for socket in (tab, other_tab, agent):
-                    await frame(socket, "ready")
-                await agent.send_json_to({"message": "An alle."})
-                for socket in (tab, other_tab, agent):
-                    assert (await frame(socket, "message"))["content"] == "An alle."
+        agents = dashboard.agent(reply["session_id"])
+        paths = (path_of(reply, token), path_of(reply, token), path_of(reply, agents))
+        async with connect(paths[0]) as tab, connect(paths[1]) as other_tab, connect(paths[2]) as agent:
+            for socket in (tab, other_tab, agent):
+                await frame(socket, "ready")
+            await agent.send_json_to({"message": "An alle."})
+            for socket in (tab, other_tab, agent):
+                assert (await frame(socket, "message"))["content"] == "An alle."
 
     run(scenario)
 
@@ -355,7 +356,9 @@ def test_a_frame_that_makes_no_sense_is_answered_and_the_socket_stays(visitor: C
     run(scenario)
 
 
-@pytest.mark.parametrize("sent", ["{", "[1]", "null", '{"message": "\\u0000"}', "x" * 33_000, json.dumps({"a": "é" * 20_000})])
+@pytest.mark.parametrize(
+    "sent", ["{", "[1]", "null", '{"message": "\\u0000"}', "x" * 33_000, json.dumps({"a": "é" * 20_000})]
+)
 def test_a_frame_that_is_none_closes_the_socket(visitor: Caller, sent: str) -> None:
     reply = visitor.asked()
 

@@ -54,6 +54,8 @@ def test_what_is_no_token_opens_nothing(text: str) -> None:
     assert read_session_token(text) is None
 
 
-@pytest.mark.parametrize("claims", [[], ["x", 1], [ID.hex], [ID.hex, "x"], {"a": 1}, 5, [ID.hex, 7, "job"], [None, None]])
+@pytest.mark.parametrize(
+    "claims", [[], ["x", 1], [ID.hex], [ID.hex, "x"], {"a": 1}, 5, [ID.hex, 7, "job"], [None, None]]
+)
 def test_claims_of_another_shape_open_nothing(claims: object) -> None:
     assert read_stream_token(signing.dumps(claims, salt="chats.stream")) is None

@@ -224,69 +224,73 @@ def _error(code: str, detail: str) -> Json:
     return {"detail": detail, "error_code": code, "timestamp": "2026-01-01T00:00:00Z"}
 
 
-def _handler(platform: FakePlatform) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
 
-        def do_GET(self) -> None:
-            self._handle()
+    platform: FakePlatform
+    protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:
-            self._handle()
+    def do_GET(self) -> None:
+        self._handle()
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+    def do_POST(self) -> None:
+        self._handle()
 
-        def _handle(self) -> None:
-            parts = urlsplit(self.path)
-            raw = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            body = json.loads(raw) if raw else {}
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            path = "/status" if parts.path.startswith("/miner/") else parts.path
-            with platform.changed:
-                platform.seen.append((path, body or query, dict(self.headers)))
-                fault = platform.faults[path].popleft() if platform.faults[path] else Fault()
-                platform.changed.notify_all()
-            if fault.delay_s:
-                time.sleep(fault.delay_s)
-            if fault.lose == "request":
-                self.close_connection = True
-                return
-            status, reply = (fault.status, fault.body) if fault.status else self._answer(path, body, query)
-            if fault.lose == "reply":
-                self.close_connection = True
-                return
-            self._send(status, fault.raw if fault.raw is not None else json.dumps(reply).encode(), fault.headers)
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
-        def _answer(self, path: str, body: Json, query: dict[str, str]) -> tuple[int, Json]:
-            key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            with platform.changed:
-                status, reply = self._route(path, body, query, key)
-                platform.changed.notify_all()
-            return status, reply
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body = json.loads(raw) if raw else {}
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        path = "/status" if parts.path.startswith("/miner/") else parts.path
+        with self.platform.changed:
+            self.platform.seen.append((path, body or query, dict(self.headers)))
+            fault = self.platform.faults[path].popleft() if self.platform.faults[path] else Fault()
+            self.platform.changed.notify_all()
+        if fault.delay_s:
+            time.sleep(fault.delay_s)
+        if fault.lose == "request":
+            self.close_connection = True
+            return
+        status, reply = (fault.status, fault.body) if fault.status else self._answer(path, body, query)
+        if fault.lose == "reply":
+            self.close_connection = True
+            return
+        self._send(status, fault.raw if fault.raw is not None else json.dumps(reply).encode(), fault.headers)
 
-        def _route(self, path: str, body: Json, query: dict[str, str], key: str) -> tuple[int, Json]:
-            if path == "/register_miner":
-                return platform.register(body, key)
-            if key not in {miner["auth_key"] for miner in platform.miners.values()}:
-                return 401, _error("NOT_AUTHENTICATED", "unknown key")
-            if path == "/job/next":
-                return platform.next_jobs(query, self.headers.get("X-MIA-Poll", ""))
-            answers = {
-                "/heartbeat": platform.heartbeat,
-                "/job/chunks": platform.chunks,
-                "/job/result": platform.result,
-                "/status": platform.status,
-            }
-            return answers[path](body) if path in answers else (404, _error("NOT_FOUND", "no such path"))
+    def _answer(self, path: str, body: Json, query: dict[str, str]) -> tuple[int, Json]:
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        with self.platform.changed:
+            status, reply = self._route(path, body, query, key)
+            self.platform.changed.notify_all()
+        return status, reply
 
-        def _send(self, status: int, raw: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(raw)
+    def _route(self, path: str, body: Json, query: dict[str, str], key: str) -> tuple[int, Json]:
+        if path == "/register_miner":
+            return self.platform.register(body, key)
+        if key not in {miner["auth_key"] for miner in self.platform.miners.values()}:
+            return 401, _error("NOT_AUTHENTICATED", "unknown key")
+        if path == "/job/next":
+            return self.platform.next_jobs(query, self.headers.get("X-MIA-Poll", ""))
+        answers = {
+            "/heartbeat": self.platform.heartbeat,
+            "/job/chunks": self.platform.chunks,
+            "/job/result": self.platform.result,
+            "/status": self.platform.status,
+        }
+        return answers[path](body) if path in answers else (404, _error("NOT_FOUND", "no such path"))
 
-    return Handler
+    def _send(self, status: int, raw: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+
+def _handler(platform: FakePlatform) -> type[Handler]:
+    return type("BoundHandler", (Handler,), {"platform": platform})

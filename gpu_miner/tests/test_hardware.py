@@ -30,10 +30,8 @@ def test_a_machine_without_a_gpu_reports_none() -> None:
 
 
 def test_nvidia_smi_tells_the_cards(no_driver: Path) -> None:
-    nvidia_smi(
-        no_driver,
-        'echo "NVIDIA GeForce RTX 3090, 24576, 570.86.10, 8.6, GPU-1234"; echo "NVIDIA T4, 15360, 570.86.10, 7.5, GPU-5"',
-    )
+    cards = ["NVIDIA GeForce RTX 3090, 24576, 570.86.10, 8.6, GPU-1234", "NVIDIA T4, 15360, 570.86.10, 7.5, GPU-5"]
+    nvidia_smi(no_driver, "; ".join(f'echo "{card}"' for card in cards))
     first, second = find_gpus()
     assert (first["name"], first["vram_mb"], first["compute_capability"]) == ("NVIDIA GeForce RTX 3090", 24576, "8.6")
     assert second["name"] == "NVIDIA T4"

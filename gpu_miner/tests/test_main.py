@@ -155,9 +155,8 @@ def test_the_key_is_never_logged(platform: FakePlatform, start: Starter) -> None
 
 
 def test_the_miner_imports_nothing_of_the_platform() -> None:
-    code = (
-        "import sys, gpu_miner.__main__, gpu_miner.engines.extractive, gpu_miner.engines.openai, gpu_miner.engines.scripted;"
-        "print([n for n in sys.modules if n.split('.')[0] in ('django', 'mia', 'miners', 'accounts', 'chats', 'torch')])"
-    )
+    modules = ["gpu_miner.__main__", *(f"gpu_miner.engines.{name}" for name in ("extractive", "openai", "scripted"))]
+    foreign = ("django", "mia", "miners", "accounts", "chats", "torch")
+    code = f"import sys, {', '.join(modules)}; print([n for n in sys.modules if n.split('.')[0] in {foreign}])"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

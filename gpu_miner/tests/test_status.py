@@ -43,7 +43,8 @@ def test_in_a_log_only_news_is_written() -> None:
     for _ in range(5):
         line.show(CALM)
     line.show(replace(CALM, state="busy", running=1))
-    line.show(replace(CALM, state="busy", running=1, done=8))
+    line.show(replace(CALM, state="reconnecting", running=1))
+    line.show(replace(CALM, state="reconnecting", running=1, done=8))
     assert out.getvalue().count("\n") == 2
 
 

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.dataclasses import SearchResult
 
+from mia.admin.menu import navigation
 from miners.admin_live import live_page
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class MiaAdminSite(UnfoldAdminSite):
         return [path("network/live/", self.admin_view(live_page), name="network_live")]
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Pages by name, and with `extended` rows too. Kept nowhere: what may be seen can change from one to the next."""
+        """Pages by name, and with `extended` rows too; remembered by nobody, since what may be seen can change."""
         started = time.monotonic()
         term = request.GET.get("s", "").strip()[:100]
         if not term:
@@ -68,10 +69,12 @@ class MiaAdminSite(UnfoldAdminSite):
     def _pages(self, request: HttpRequest, term: str) -> list[SearchResult]:
         term = term.casefold()
         return [
-            SearchResult(title=str(item["title"]), description=str(group["title"]), link=str(item["link"]), icon=item["icon"])
-            for group in self.get_sidebar_list(request)
+            SearchResult(
+                title=str(item["title"]), description=str(group["title"]), link=str(item["link"]), icon=item["icon"]
+            )
+            for group in navigation(request)
             for item in group["items"]
-            if item["has_permission"] and term in f"{item['title']} {group['title']}".casefold()
+            if term in f"{item['title']} {group['title']}".casefold()
         ]
 
     def _rows(self, request: HttpRequest, term: str) -> list[SearchResult]:

@@ -58,7 +58,7 @@ class Program:
         self.started_at, self.state = now, PartState.STARTING
 
     def backoff_s(self) -> float:
-        return min(FIRST_BACKOFF_S * 2 ** (self.deaths - 1), LONGEST_BACKOFF_S)
+        return backoff_s(self.deaths)
 
 
 class Supervisor:
@@ -138,7 +138,7 @@ class Supervisor:
         if self.redis.child is not None and (code := self.redis.child.exit_code()) is not None:
             self.redis_deaths += 1
             self.redis.child = None
-            self.redis_restart_at = now + min(FIRST_BACKOFF_S * 2 ** (self.redis_deaths - 1), LONGEST_BACKOFF_S)
+            self.redis_restart_at = now + backoff_s(self.redis_deaths)
             self.board.show("redis", PartState.FAILED, ended(code))
             self.tell_death("redis", ended(code), self.redis.log, self.redis_restart_at - now, "")
         elif self.redis.child is None and now >= self.redis_restart_at:
@@ -206,6 +206,12 @@ class Supervisor:
         while self.stop_requests == asked and time.monotonic() < deadline and not child.wait(TICK_S):
             pass
         child.kill()
+
+
+def backoff_s(deaths: int) -> float:
+    """How long to wait after so many deaths in a row."""
+    wait_s: float = FIRST_BACKOFF_S * 2 ** (deaths - 1)
+    return min(wait_s, LONGEST_BACKOFF_S)
 
 
 def ended(code: int) -> str:

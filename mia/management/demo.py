@@ -21,6 +21,17 @@ from miners.services import create_enrolment_token
 
 BUSINESS: Final = "Fernleaf & Co."
 FACTS: Final = Path(__file__).with_name("demo_shop.md")
+PERSONA: Final = {
+    "name": "Fern",
+    "role": "support agent of an online shop for house plants",
+    "tone": "warm, brief, practical",
+    "business_description": FACTS.read_text(encoding="utf-8"),
+    "instructions": "Answer from the facts only. Where they are silent, say so and offer a person.",
+    "first_message": "Hello, I am Fern. Ask me about orders, shipping or your plants.",
+    "confirmation_message": "Thank you, we will get back to you within one working day.",
+    "title": "Ask Fern",
+    "color": "#2f6b3c",
+}
 KEY_NAME: Final = "Demo ({kind})"
 MINERS_PER_TOKEN: Final = 1000
 
@@ -102,22 +113,8 @@ def ensure_member(business: Business, user: User, role: Role) -> None:
 
 def ensure_bot(business: Business) -> Bot:
     with business_scope(business.pk):
-        bot, _made = Bot.objects.for_business(business).get_or_create(
-            is_default=True,
-            defaults={
-                "business": business,
-                "name": "Fern",
-                "role": "support agent of an online shop for house plants",
-                "tone": "warm, brief, practical",
-                "business_description": FACTS.read_text(encoding="utf-8"),
-                "instructions": "Answer from the facts only. Where they are silent, say so and offer a person.",
-                "first_message": "Hello, I am Fern. Ask me about orders, shipping or your plants.",
-                "confirmation_message": "Thank you, we will get back to you within one working day.",
-                "title": "Ask Fern",
-                "color": "#2f6b3c",
-            },
-        )
-        return bot
+        bot: Bot | None = Bot.objects.for_business(business).filter(is_default=True).first()
+        return bot or Bot.objects.create(business=business, is_default=True, **PERSONA)
 
 
 def ensure_key(business: Business, kind: KeyKind, known: Known, origins: Sequence[str] = ()) -> str:

@@ -1,15 +1,12 @@
-"""Twisted's reactor on uvloop, installed before Daphne is imported, because Daphne takes the one that it finds."""
+"""Twisted's reactor on asyncio, which Daphne installs when it is imported: whoever wants the reactor gets it here.
+
+uvloop under it gained nothing (343 to 408 µs of CPU per request against 357 to 388): Twisted reads and writes itself.
+"""
 
 import asyncio
-import sys
 
-import uvloop
-from twisted.internet import asyncioreactor
-
-if "twisted.internet.reactor" not in sys.modules:
-    asyncioreactor.install(uvloop.new_event_loop())
-
-from twisted.internet import reactor  # whichever is installed by now
+from daphne import server  # noqa: F401 - before the next line, which would install Twisted's default
+from twisted.internet import reactor
 
 loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
 

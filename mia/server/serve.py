@@ -80,7 +80,6 @@ class Server(daphne_server.Server):  # type: ignore[misc]
         self.port = reactor.adoptStreamPort(self.listener.fileno(), self.listener.family, self.http_factory)
         self.listener.close()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # uvloop's own add_signal_handler loses what arrives before the loop runs.
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.on_signal))
         loop.call_soon(notify_ready)
         reactor.run(installSignalHandlers=False)

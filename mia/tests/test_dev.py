@@ -44,11 +44,15 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def used_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose environment is there."""
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A checkout after its first command, and what that printed."""
     directory = make_clone(tmp_path_factory.mktemp("clone"))
-    run("up", cwd=directory)
-    return directory
+    return directory, run("up", "--port", "8123", cwd=directory)
+
+
+@pytest.fixture
+def used_clone(first_run: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    return first_run[0]
 
 
 class TestScript:
@@ -88,16 +92,19 @@ class TestScript:
 class TestEnvironment:
     """The virtual environment."""
 
-    def test_it_is_made_once_and_the_command_handed_over(self, clone: Path) -> None:
-        first = run("up", "--port", "8123", cwd=clone)
+    def test_it_is_made_once_and_the_command_handed_over(
+        self, first_run: tuple[Path, subprocess.CompletedProcess[str]]
+    ) -> None:
+        directory, first = first_run
         assert first.stdout == "manage True up --port 8123\n"
         assert "Installing requirements.txt" in first.stderr
-        second = run("manage", "migrate", cwd=clone)
+        second = run("manage", "migrate", cwd=directory)
         assert (second.stdout, second.stderr) == ("manage True migrate\n", "")
 
     def test_changed_requirements_are_installed_again(self, used_clone: Path) -> None:
         (used_clone / "requirements.txt").write_text("# still nothing\n")
         assert "Installing requirements.txt" in run("up", cwd=used_clone).stderr
+        assert run("up", cwd=used_clone).stderr == ""
 
     def test_environment_of_a_removed_python_is_made_anew(self, used_clone: Path) -> None:
         python = used_clone / ".venv" / "bin" / "python"

@@ -235,6 +235,23 @@ class TestChildren:
             leader.communicate()
 
 
+class TestScratch:
+    """`python -m mia.embedded.scratch`."""
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mia.embedded.scratch", sys.executable, "-c", script]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def test_command_runs_on_servers_that_are_gone_afterwards(self) -> None:
+        script = "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL']); print(os.environ['REDIS_URL'])"
+        finished = self.run(script)
+        assert finished.returncode == 0, finished.stderr
+        assert not Path(finished.stdout.removeprefix("unix://").split("?")[0]).parents[2].exists()
+
+    def test_exit_status_is_the_commands(self) -> None:
+        assert self.run("raise SystemExit(7)").returncode == 7
+
+
 @pytest.mark.chaos
 class TestParentsDeath:
     """Nothing that we start outlives us."""

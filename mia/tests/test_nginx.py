@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -96,7 +96,8 @@ def test_headers_that_do_not_end_are_cut_off(proxy: int) -> None:
     with closing(socket.create_connection(("127.0.0.1", proxy), timeout=20)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow:")
         begun = time.monotonic()
-        assert connection.recv(100) == b""
+        with suppress(ConnectionResetError):
+            assert connection.recv(100) == b""
     assert time.monotonic() - begun < 10
 
 

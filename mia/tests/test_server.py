@@ -45,7 +45,8 @@ async def read(receive):
             return body
 
 async def events(send):
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]})
+    headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"data: hello\\n\\n", "more_body": True})
     await drain.wait()
     await send({"type": "http.response.body", "body": b"retry: 2000\\n\\n"})
@@ -473,3 +474,22 @@ class TestProxies:
         scope = {"type": "http", "headers": [], "client": ["proxy", 1]}
         believe_proxies(scope, 1)
         assert scope["client"] == ["proxy", 1]
+
+
+class TestCommand:
+    """`manage.py web`."""
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", "web", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def test_taken_port_is_said_in_a_sentence(self, shared_site: Site) -> None:
+        finished = self.run("--port", str(shared_site.port))
+        assert finished.returncode == 1
+        assert f"Cannot listen on 127.0.0.1 port {shared_site.port}: Address already in use." in finished.stderr
+
+    def test_several_processes_may_share_a_port_when_told(self) -> None:
+        first = listen("127.0.0.1", 0, share_port=True)
+        port = first.getsockname()[1]
+        with first, listen("127.0.0.1", port, share_port=True) as second:
+            assert second.getsockname()[1] == port

@@ -193,6 +193,18 @@ class TestReady:
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert "users: 3" in finished.stdout, finished.stderr
 
+    @pytest.mark.parametrize("role", ["web", "worker", "dispatcher"])
+    def test_containers_health_checks_see_each_role(self, running: Platform, role: str) -> None:
+        command = [sys.executable, ROOT / "deploy" / "healthcheck.py", role]
+        environment = plain_environment(PORT=str(running.port), REDIS_URL=running.facts()["redis_url"])
+        assert subprocess.run(command, env=environment, check=False).returncode == 0
+
+    @pytest.mark.parametrize("role", ["web", "worker", "dispatcher"])
+    def test_containers_health_checks_miss_what_is_not_there(self, own_redis: Redis, role: str) -> None:
+        command = [sys.executable, ROOT / "deploy" / "healthcheck.py", role]
+        environment = plain_environment(PORT=str(free_port()), REDIS_URL=own_redis.url)
+        assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 1
+
 
 class TestRefusals:
     """What goes wrong is said, with what to do."""

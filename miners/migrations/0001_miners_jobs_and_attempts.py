@@ -1,9 +1,10 @@
 """The network's tables, under row-level security from the start."""
 
+import uuid
+
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-import uuid
 from django.conf import settings
 from django.db import migrations, models
 
@@ -403,21 +404,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-        ),
-        migrations.CreateModel(
-            name="TenantShare",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("tenant", models.BigIntegerField(help_text="The business's id; 0 for the platform itself.")),
-                ("lane", models.SmallIntegerField(choices=[(0, "chat"), (1, "api"), (2, "idle")])),
-                ("counter", models.BigIntegerField(default=0)),
-            ],
-            options={
-                "indexes": [models.Index(fields=["lane", "-counter"], name="share_by_counter")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("tenant", "lane"), name="one_share_per_tenant_and_lane")
-                ],
-            },
         ),
         migrations.CreateModel(
             name="CanaryTrial",

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mia.lib.database import close_pool
+from mia.lib.redis import close_async_redis
 from miners import profiles
 from miners.consumers import Chunks, Heartbeat, NextJob
 from miners.handoff import close_handoff
 from miners.hub import close_hub
-from mia.lib.database import close_pool
-from mia.lib.redis import close_async_redis
 
 ENDPOINTS: dict[str, Any] = {
     "/job/next": NextJob,

@@ -92,7 +92,7 @@ def test_an_unknown_job_is_answered_and_not_an_error() -> None:
 def test_a_job_past_its_deadline_is_not_renewed() -> None:
     held = hold(make_job(), make_miner()[0])
     with platform_scope():
-        Job.objects.filter(pk=held.pk).update(deadline=timezone.now())
+        Job.objects.filter(pk=held.pk).update(deadline=timezone.now() - limits.CHAT_DEADLINE)
     assert not renew(held)["renewed"]
 
 

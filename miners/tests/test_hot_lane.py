@@ -6,7 +6,8 @@ import time
 import pytest
 from channels.db import database_sync_to_async
 
-from miners.choices import JobState, Lane as JobLane, Trust
+from miners.choices import JobState, Trust
+from miners.choices import Lane as JobLane
 from miners.streams import read_text
 from miners.tests.factories import make_job, make_miner, reload
 from miners.tests.lane import Lane, call, run

@@ -885,7 +885,7 @@ async function begin() {
   const { name, look = {} } = config.bot;
   setTrouble('');
   title.textContent = look.title || name;
-  [face.textContent] = title.textContent;
+  [face.textContent] = name;
   if (!color) host.style.setProperty('--mia-color', look.color);
   if (!position && look.position === 'left') root.classList.add('left');
   greet();

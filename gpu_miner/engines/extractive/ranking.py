@@ -1,6 +1,7 @@
 """Which sentences answer a question: BM25 over words and concepts, across languages."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,8 @@ from gpu_miner.engines.extractive.words import is_cjk, runs, similarity, words
 
 # BM25's length normalisation; term frequency hardly matters within one sentence.
 LENGTH_WEIGHT = 0.1
+# As if this many sentences about other things stood beside the facts: in a page of one line no word would be rare.
+BACKGROUND = 20
 CONCEPT_MATCH = 0.85
 # Where the facts use the visitor's very word, other words for the same thing are second choice.
 LESSER_CONCEPT_MATCH = 0.8
@@ -184,7 +187,7 @@ class _Matcher:
 
 @lru_cache(maxsize=64)
 def _entries(facts: str) -> tuple[Entry, ...]:
-    whole = detect(facts)
+    whole = detect(facts) or detect(facts, Counter(lexicon().votes(runs(facts))))
     return tuple(_entry(sentence, whole) for sentence in sentences_of(facts))
 
 
@@ -236,7 +239,7 @@ def _distinct(terms: list[Term]) -> list[Term]:
 
 def _rarity(column: tuple[float, ...]) -> float:
     """BM25's inverse document frequency, from how many sentences the term is in."""
-    number, found = len(column), sum(strength > MIN_MATCH for strength in column)
+    number, found = len(column) + BACKGROUND, sum(strength > MIN_MATCH for strength in column)
     return math.log(1 + (number - found + 0.5) / (found + 0.5))
 
 

@@ -37,64 +37,68 @@ class FakeOpenAI:
         self.server.server_close()
 
 
-def _handler(fake: FakeOpenAI) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+    fake: FakeOpenAI
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            self._json(200, {"object": "list", "data": fake.models})
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            fake.bodies.append(body)
-            fake.keys.append(self.headers.get("Authorization", ""))
-            if fake.mode.isdigit():
-                self._json(int(fake.mode), {"error": {"message": "maximum context length is 4096 tokens"}})
-            elif fake.mode == "whole":
-                message = {"role": "assistant", "content": fake.text}
-                self._json(200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": _USAGE})
-            else:
-                self._stream()
+    def do_GET(self) -> None:
+        self._json(200, {"object": "list", "data": self.fake.models})
 
-        def _stream(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            if fake.mode == "close":
-                self.send_header("Connection", "close")
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.fake.bodies.append(body)
+        self.fake.keys.append(self.headers.get("Authorization", ""))
+        if self.fake.mode.isdigit():
+            self._json(int(self.fake.mode), {"error": {"message": "maximum context length is 4096 tokens"}})
+        elif self.fake.mode == "whole":
+            message = {"role": "assistant", "content": self.fake.text}
+            self._json(200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": _USAGE})
+        else:
+            self._stream()
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        if self.fake.mode == "close":
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            for event in _events(self.fake):
+                self._write(event)
+                if self.fake.delay_s:
+                    time.sleep(self.fake.delay_s)
+            if self.fake.mode == "cut":
                 self.close_connection = True
-            else:
-                self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            try:
-                for event in _events(fake):
-                    self._write(event)
-                    if fake.delay_s:
-                        time.sleep(fake.delay_s)
-                if fake.mode == "cut":
-                    self.close_connection = True
-                    self.connection.close()
-                elif fake.mode != "close":
-                    self.wfile.write(b"0\r\n\r\n")
-            except OSError:
-                fake.cut.set()
+                self.connection.close()
+            elif self.fake.mode != "close":
+                self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.fake.cut.set()
 
-        def _write(self, data: bytes) -> None:
-            framed = data if fake.mode == "close" else f"{len(data):x}\r\n".encode() + data + b"\r\n"
-            self.wfile.write(framed)
-            self.wfile.flush()
+    def _write(self, data: bytes) -> None:
+        framed = data if self.fake.mode == "close" else f"{len(data):x}\r\n".encode() + data + b"\r\n"
+        self.wfile.write(framed)
+        self.wfile.flush()
 
-        def _json(self, status: int, body: Json) -> None:
-            raw = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+    def _json(self, status: int, body: Json) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
 
-    return Handler
+
+def _handler(fake: FakeOpenAI) -> type[Handler]:
+    return type("BoundHandler", (Handler,), {"fake": fake})
 
 
 _USAGE = {"prompt_tokens": 21, "completion_tokens": 8}

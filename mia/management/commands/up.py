@@ -195,9 +195,7 @@ class Up:
         return self.get("/health") is not None
 
     def lists_miner(self, name: str) -> bool:
-        listed = self.get("/miners")
-        miners = listed.get("miners", listed.get("results", [])) if isinstance(listed, dict) else listed or []
-        return any(row.get("name") == name and row.get("status") in {"idle", "busy"} for row in miners)
+        return any(row["name"] == name and row["status"] in {"idle", "busy"} for row in self.get("/miners") or [])
 
     def get(self, path: str) -> Any:
         """The JSON at a path of ours, or None while there is none."""
@@ -277,8 +275,8 @@ def claimed_port(bind: str, port: int) -> Iterator[socket.socket]:
 def holder_of(port: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                command = " ".join(psutil.Process(connection.pid).cmdline())[:120] if connection.pid else "?"
                 return f" Process {connection.pid} has it: {command}"
     return ""
 
