@@ -111,8 +111,9 @@ def main() -> None:
             readers = asyncio.run(measure(platform, conversations, options.seconds))
             per_stream = (resident_bytes(platform.web_pid) - memory) / max(len(readers.writers), 1) / 1024
             delays = readers.delays_ms or [float("nan")]
+            after = thread_count(platform.web_pid)
             print(
-                f"{count:7d} {len(readers.writers):6d} {per_stream:11.1f} {threads:15d} {thread_count(platform.web_pid):6d}"
+                f"{count:7d} {len(readers.writers):6d} {per_stream:11.1f} {threads:15d} {after:6d}"
                 f" {quantile(delays, 0.5):11.1f} {quantile(delays, 0.99):8.1f} {len(readers.delays_ms):8d}",
                 flush=True,
             )

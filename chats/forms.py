@@ -91,10 +91,6 @@ class BotForm(forms.ModelForm[Bot]):
             self.add_error("widget_key", _("This key belongs to another business."))
         return data
 
-    def validate_constraints(self) -> None:
-        """Making another bot the default one is no conflict: the first makes room when the second is saved."""
-        exclude = self._get_validation_exclusions() | {"is_default"}  # type: ignore[attr-defined]
-        try:
-            self.instance.validate_constraints(exclude=exclude)
-        except ValidationError as error:
-            self._update_errors(error)  # type: ignore[attr-defined]
+    def _get_validation_exclusions(self) -> set[str]:
+        """Making another bot the default one is no conflict: the old default makes room when the new one is saved."""
+        return {*super()._get_validation_exclusions(), "is_default"}  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chats import views
+from chats import pages, views
 
 urlpatterns = [
     path("chat", views.ChatView.as_view(), name="chat"),
@@ -16,6 +16,6 @@ urlpatterns = [
     path("chat/<uuid:session_id>/stream_token", views.StreamTokenView.as_view(), name="chat-stream-token"),
     path("job/<uuid:job_id>/result", views.JobResultView.as_view(), name="job-result"),
     path("job/<uuid:job_id>", views.JobView.as_view(), name="job"),
-    path("widget.js", views.WidgetView.as_view(), name="widget"),
-    path("demo/", views.DemoView.as_view(), name="demo"),
+    path("widget.js", pages.WidgetView.as_view(), name="widget"),
+    path("demo/", pages.DemoView.as_view(), name="demo"),
 ]

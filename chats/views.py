@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.conf import settings
-from django.contrib.staticfiles import finders
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
-from django.http.response import HttpResponseBase
-from django.shortcuts import render
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
-from django.views import View
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -274,52 +264,6 @@ class ConfigView(ChatAPIView):
         """The bot's name, greeting, languages and look."""
         bot_id = _id_parameter(request, "bot_id")
         return Response(services.read_config(caller=self.caller(), bot_id=bot_id))
-
-
-class WidgetView(View):
-    """The widget's script, which any page may load; browsers keep it an hour and then ask by its ETag."""
-
-    http_method_names = ["get", "head", "options"]
-    max_age_s = 3600
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        content, etag = widget_file()
-        headers = {
-            "ETag": etag,
-            "Cache-Control": f"public, max-age={self.max_age_s}, stale-while-revalidate=86400",
-            "Access-Control-Allow-Origin": "*",
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Timing-Allow-Origin": "*",
-        }
-        known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
-        if etag in known:
-            return HttpResponseNotModified(headers=headers)
-        return HttpResponse(content, content_type="text/javascript; charset=utf-8", headers=headers)
-
-
-class DemoView(View):
-    """A page of a plausible shop, with the widget on it."""
-
-    http_method_names = ["get", "head", "options"]
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        response = render(request, "chats/demo.html", {"publishable_key": settings.DEMO_PUBLISHABLE_KEY})
-        patch_vary_headers(response, ["Accept-Language"])
-        return response
-
-
-@functools.cache
-def _read_widget(path: str, modified_at: float) -> tuple[bytes, str]:
-    content = Path(path).read_bytes()
-    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-
-
-def widget_file() -> tuple[bytes, str]:
-    """The script and its ETag; read again only when the file changed."""
-    path = finders.find("chats/widget.js")
-    if not isinstance(path, str):
-        raise Http404
-    return _read_widget(path, Path(path).stat().st_mtime)
 
 
 def _id_parameter(request: Request, name: str) -> int | None:

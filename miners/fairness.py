@@ -82,7 +82,8 @@ async def note_claimed(offers: Iterable[Mapping[str, Any]]) -> None:
         if offer["kind"] != JobKind.CANARY:
             highest[offer["lane"]] = max(highest.get(offer["lane"], 0), offer["virtual_start"])
     for lane, tag in highest.items():
-        await async_redis().eval(NOTE_CLAIMED_SCRIPT, 1, counters_key(lane), str(tag))
+        noted: Any = async_redis().eval(NOTE_CLAIMED_SCRIPT, 1, counters_key(lane), str(tag))
+        await noted
 
 
 def counters_key(lane: int) -> str:

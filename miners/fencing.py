@@ -51,7 +51,8 @@ WITH given AS (
     AS g(job, miner, lease, acked)
 ), taken AS (
     UPDATE miners_job j
-    SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'), miner_id = g.miner,
+    SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'),
+        miner_id = g.miner,
         attempt_count = j.attempt_count + 1, lease_until = now() + g.lease, offered_at = clock_timestamp(),
         progress_at = clock_timestamp(), phase = '',
         started_at = CASE WHEN g.acked THEN coalesce(j.started_at, clock_timestamp()) ELSE j.started_at END
@@ -94,7 +95,8 @@ WITH said AS (
         lease_until = now() + CASE WHEN {LONG_LEASE} THEN %(idle_lease)s::interval ELSE %(lease)s::interval END,
         phase = CASE WHEN m.phase = '' THEN j.phase ELSE m.phase END,
         started_at = coalesce(j.started_at, clock_timestamp()),
-        first_token_at = CASE WHEN m.progressed THEN coalesce(j.first_token_at, clock_timestamp()) ELSE j.first_token_at END,
+        first_token_at = CASE WHEN m.progressed THEN coalesce(j.first_token_at, clock_timestamp())
+                              ELSE j.first_token_at END,
         progress_at = CASE WHEN m.progressed OR m.state <> 'running' OR (m.phase <> '' AND m.phase <> j.phase)
                            THEN clock_timestamp() ELSE j.progress_at END,
         faults = j.faults - CASE WHEN m.state = 'queued' AND m.was_faulted THEN 1 ELSE 0 END,
@@ -104,10 +106,12 @@ WITH said AS (
     RETURNING j.id, j.fence, {LONG_LEASE} AS has_long_lease
 ), acked AS (
     UPDATE miners_attempt a
-    SET acked_at = coalesce(a.acked_at, clock_timestamp()), outcome = '', is_fault = false, is_blamed = false, ended_at = NULL
+    SET acked_at = coalesce(a.acked_at, clock_timestamp()), outcome = '', is_fault = false, is_blamed = false,
+        ended_at = NULL
     FROM renewed r WHERE a.fence = r.fence AND (a.acked_at IS NULL OR a.outcome <> '')
 )
-SELECT s.job, s.fence, r.id IS NOT NULL AS renewed, r.has_long_lease, j.state, coalesce({HELD_BY_CALLER}, false) AS was_mine,
+SELECT s.job, s.fence, r.id IS NOT NULL AS renewed, r.has_long_lease, j.state,
+       coalesce({HELD_BY_CALLER}, false) AS was_mine,
        j.attempt_count, j.topic, char_length(j.resume_text) AS resume_chars
 FROM said s LEFT JOIN renewed r ON r.id = s.job AND r.fence = s.fence LEFT JOIN miners_job j ON j.id = s.job
 """  # noqa: S608 - constants
@@ -127,7 +131,8 @@ RETURNING a.fence
 COMPLETE: Final = """
 UPDATE miners_job j
 SET state = 'completed', output = %(output)s, tool_calls = %(tool_calls)s, finish_reason = %(finish_reason)s,
-    prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(), lease_until = NULL,
+    prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(),
+    lease_until = NULL,
     started_at = coalesce(j.started_at, j.offered_at), first_token_at = coalesce(j.first_token_at, clock_timestamp()),
     faults = j.faults - CASE WHEN j.state = 'queued' AND j.fault_fence = j.fence THEN 1 ELSE 0 END,
     phase = '', resume_text = '', error_message = ''
@@ -161,7 +166,8 @@ SET faults = j.faults + 1, fault_fence = j.fence, fence = CASE WHEN %(miner)s::b
     state = CASE WHEN j.deadline <= now() THEN 'expired'
                  WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN 'failed' ELSE 'queued' END,
     error_code = CASE WHEN j.deadline <= now() THEN 'DEADLINE'
-                      WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN %(error_code)s ELSE '' END,
+                      WHEN j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL THEN %(error_code)s
+                      ELSE '' END,
     error_message = %(reason)s,
     finished_at = CASE WHEN j.deadline <= now() OR j.faults + 1 >= %(most_faults)s OR j.target_miner_id IS NOT NULL
                        THEN clock_timestamp() END

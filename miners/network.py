@@ -148,8 +148,10 @@ def _miners_with_jobs(now: datetime) -> list[tuple[Miner, list[str]]]:
 
 
 def _miner_row(miner: Miner, jobs: list[str], rates: dict[int, float]) -> MinerRow:
-    # A miner says "busy" with its next heartbeat; the jobs in its hands say it now.
-    status = MinerStatus.BUSY if jobs and miner.status == MinerStatus.IDLE else miner.status
+    status = miner.status
+    if status in {MinerStatus.IDLE, MinerStatus.BUSY}:
+        # Its own word is up to a heartbeat old; the jobs in its hands are known now.
+        status = MinerStatus.BUSY if jobs else MinerStatus.IDLE
     return {
         "id": miner.pk,
         "name": miner.name,

@@ -12,6 +12,7 @@ from miners.limits import MINER_OFFLINE
 
 if TYPE_CHECKING:
     from accounts.models import Business
+    from miners.models import Attempt, EnrolmentToken, Job, Miner  # noqa: F401 - named in quotes
 
 
 class EnrolmentTokenQuerySet(models.QuerySet["EnrolmentToken"]):

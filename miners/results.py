@@ -99,7 +99,8 @@ def fault(
 
     A fault that a miner reports counts only for its own attempt, and that attempt is then over for good.
 
-    The miner is charged too, until the job has faulted on two miners: then the fault is the job's. Runs in platform scope.
+    The miner is charged too, until the job has faulted on two miners: then the fault is the job's. Runs in platform
+    scope.
     """
     with transaction.atomic():
         reason = reason[:MAX_REASON_CHARS]

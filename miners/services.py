@@ -35,7 +35,8 @@ ENROLMENT_TAG: Final = "mia_et_"
 TYPICAL_JOB_MS: Final = 4000
 
 POSITION: Final = """
-SELECT (SELECT count(*) FROM miners_job WHERE state = 'queued' AND (lane, virtual_start) < (%(lane)s, %(virtual_start)s)),
+SELECT (SELECT count(*) FROM miners_job
+        WHERE state = 'queued' AND (lane, virtual_start) < (%(lane)s, %(virtual_start)s)),
        (SELECT coalesce(sum(slots), 0) FROM miners_miner WHERE status IN ('idle', 'busy'))
 """
 

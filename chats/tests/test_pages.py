@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+
+import pytest
 from django.test import Client
+from pytest_django.fixtures import SettingsWrapper
 
 
 def test_any_page_may_load_the_widget_and_keep_it() -> None:
@@ -23,5 +27,25 @@ def test_a_browser_that_has_the_widget_is_told_so() -> None:
     assert Client().get("/widget.js", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_the_widget_is_only_read() -> None:
-    assert Client().post("/widget.js").status_code == 405
+def test_the_widget_is_sent_packed_to_whoever_unpacks() -> None:
+    plain = Client().get("/widget.js")
+    packed = Client().get("/widget.js", headers={"Accept-Encoding": "br, gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.content) == plain.content
+    assert len(packed.content) < 15_000
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert "Accept-Encoding" in packed.headers["Vary"]
+
+
+@pytest.mark.parametrize("path", ["/widget.js", "/demo/"])
+def test_pages_are_only_read(path: str) -> None:
+    response = Client().post(path)
+    assert (response.status_code, response.json()["error_code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_the_demo_shows_the_widget_with_its_key(settings: SettingsWrapper) -> None:
+    settings.DEMO_PUBLISHABLE_KEY = "mia_pk_demo"
+    response = Client().get("/demo/")
+    assert response.status_code == 200
+    assert b'data-key="mia_pk_demo"' in response.content
+    assert b"/widget.js" in response.content

@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import pytest
-from a2wsgi import WSGIMiddleware
 
 from chats.choices import Role
 from chats.consumers import waiting_chat
 from chats.tests.callers import Caller, count_rows, logs_of
-from chats.tests.streams import answer, cancel, run, take_job
+from chats.tests.streams import answer, cancel, in_thread, run, take_job
+from mia.lib.bridge import WsgiBridge
 from mia.wsgi import application as django
 from miners.tests.factories import make_miner
 
@@ -47,7 +47,7 @@ async def post(caller: Caller, query: str = "", body: Any = None, **headers: str
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await waiting_chat(WSGIMiddleware(django, workers=2))(scope, inbox.get, send)
+    await waiting_chat(WsgiBridge(django, threads=2))(scope, inbox.get, send)
     headers_sent = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers_sent, json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
 
@@ -85,7 +85,7 @@ def test_a_cancelled_question_ends_the_wait(visitor: Caller) -> None:
 
     async def scenario() -> Any:
         waiting = asyncio.create_task(post(visitor, "wait=20"))
-        _, key = await asyncio.to_thread(make_miner)
+        _, key = await in_thread(make_miner)()
         offer = await take_job(key)
         await cancel(offer["job_id"])
         return await waiting

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from mia.embedded.errors import EmbeddedServiceError, ServiceFailed, ServiceMissing
 from mia.embedded.processes import OURSELVES, Child, Identity, Stage, spawn
-from mia.embedded.sockets import make_private, socket_directory
+from mia.embedded.sockets import make_private, make_socket_directory, socket_directory
 
 APP_ROLE: Final = "mia"
 DATABASE: Final = "mia"
@@ -128,7 +128,7 @@ class Postgres:
         )
 
     def make_cluster(self, binaries: Path, identity: Identity) -> None:
-        make_private(self.sockets, identity)
+        make_socket_directory(self.sockets, identity, state=self.state)
         if self.holds_cluster():
             take_over(self.data, identity)
             return

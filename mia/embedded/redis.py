@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from mia.embedded.errors import ServiceFailed, ServiceMissing
 from mia.embedded.processes import OURSELVES, Child, Stage, spawn
-from mia.embedded.sockets import make_private, socket_directory
+from mia.embedded.sockets import make_socket_directory, socket_directory
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -65,7 +65,7 @@ class Redis:
     def launch(self) -> None:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        make_private(self.socket.parent, OURSELVES)
+        make_socket_directory(self.socket.parent, OURSELVES, state=self.state)
         self.socket.unlink(missing_ok=True)
         options = {
             "port": "0",

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from mia.embedded.errors import EmbeddedServiceError
-from mia.embedded.processes import Identity
+from mia.embedded.processes import Identity, our_guardian
 
 LONGEST_SOCKET_PATH = 107
 LONGEST_SOCKET_NAME = len("/.s.PGSQL.5432.lock")
@@ -22,6 +22,13 @@ def socket_directory(state: Path, service: str) -> Path:
     base = runtime if os.access(runtime, os.W_OK) else Path("/tmp")  # noqa: S108 - made 0700 and its owner checked
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
     return base / f"mia-{os.geteuid()}-{digest}-{service}"
+
+
+def make_socket_directory(directory: Path, identity: Identity, *, state: Path) -> None:
+    """As `make_private`; one that is not beside the data goes when this process does."""
+    make_private(directory, identity)
+    if not directory.is_relative_to(state):
+        our_guardian().remove_directory_at_the_end(directory)
 
 
 def make_private(directory: Path, identity: Identity) -> None:

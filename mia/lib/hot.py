@@ -162,7 +162,7 @@ class HotEndpoint:
                 return bytes(body)
 
     async def _work_while_connected(self, request: HotRequest) -> HotResponse | None:
-        """`handle`, cancelled when the client leaves; in this very task, since each open stream would pay for another."""
+        """`handle`, cancelled when the client leaves; in this very task, since each stream would pay for another."""
         work = asyncio.current_task()
         assert work is not None
         watch = asyncio.ensure_future(self._cancel_when_client_leaves(work))
@@ -178,9 +178,9 @@ class HotEndpoint:
 
     async def _guarded(self, request: HotRequest) -> HotResponse | None:
         """`handle`, with every failure turned into the one error shape; the edge of the process."""
+        if request.method not in self.methods:
+            return _error_response(MethodNotAllowed())
         try:
-            if request.method not in self.methods:
-                raise MethodNotAllowed
             return await self.handle(request)
         except Exception as exception:
             error = application_error(exception)

@@ -117,7 +117,6 @@ class TestPostgres:
             assert len(str(server.sockets)) < LONGEST_SOCKET_PATH
         finally:
             server.stop()
-            server.sockets.rmdir()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="root only: others run it as themselves")
     def test_root_runs_it_as_nobody_or_in_a_user_namespace(self, own_postgres: Postgres) -> None:
@@ -261,6 +260,18 @@ class TestParentsDeath:
         assert holder.stdout is not None
         with holder.stdout as output:
             return holder, [int(pid) for pid in output.readline().split()]
+
+    def test_sockets_away_from_the_data_go_too(self, tmp_path: Path) -> None:
+        state = tmp_path / ("d" * 100)
+        state.mkdir()
+        holder, pids = self.hold(state)
+        directories = [socket_directory(state, service) for service in ("postgres", "redis")]
+        assert all(directory.exists() for directory in directories)
+        guardians = [child.pid for child in psutil.Process(holder.pid).children()]
+        holder.kill()
+        holder.wait()
+        assert wait_until_gone([*pids, *guardians]) == []
+        assert not any(directory.exists() for directory in directories)
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_servers_die_with_the_process_that_started_them(self, tmp_path: Path, number: int) -> None:

@@ -95,10 +95,10 @@ def test_an_answer_that_was_never_acknowledged_first_is_taken_too() -> None:
 
 def test_a_damaged_answer_is_asked_for_again() -> None:
     holder = Holder()
-    digest = hashlib.sha256("An ansver.".encode()).hexdigest()
+    digest = hashlib.sha256(b"An ansver.").hexdigest()
     assert refused(holder.submit(output_sha256=digest)) == (412, "CHECKSUM_MISMATCH")
     assert holder.row().state == JobState.RUNNING
-    right = hashlib.sha256("An answer.".encode()).hexdigest().upper()
+    right = hashlib.sha256(b"An answer.").hexdigest().upper()
     assert holder.submit(output_sha256=right).status_code == 200
 
 

@@ -1,12 +1,22 @@
-import pytest
-from mia.tests.sweep.world import *
-from mia.tests.sweep import world as w
+import pytest, time
+from mia.tests.sweep.world import make_world
+from mia.tests.sweep.rows import watching
+from mia.tests.sweep.judge import Judge
+from mia.tests.sweep.api import ApiSweep
+from mia.tests.sweep.asgi import run
 @pytest.mark.django_db(transaction=True)
 def test_it():
-    import time
-    t=time.time()
+    t=time.time(); import collections; c=collections.Counter(); n=collections.Counter(); u=collections.Counter()
     x = make_world()
-    print("took", time.time()-t)
-    print([m.__name__ for m in w.tenant_models()], [m.__name__ for m in w.visitors_models()])
-    for m,r in x.b.rows.items():
-        print(m.__name__, {f.attname:getattr(r,f.attname) for f in m._meta.concrete_fields})
+    with watching(x) as w:
+        j=Judge(w); s=ApiSweep(x,j)
+        old=s.visit
+        async def visit(o,i):
+            t0=time.process_time(); a=s.answers; t1=time.time()
+            await old(o,i); c[o.id]+=time.process_time()-t0; n[o.id]+=s.answers-a; u[o.id]+=time.time()-t1
+        s.visit=visit
+        async def sc(): await s.run()
+        run(sc)
+    print("took", time.time()-t, s.answers)
+    print("\n".join(j.findings))
+    for k,v in c.most_common(): print(k, round(v,2), round(u[k],1), n[k])

@@ -238,6 +238,7 @@ class World:
     miner_key: str
     other_miner: Miner
     held_job: Job
+    own_job: Job
     cookies: dict[str, str]
 
     def session_token(self, owner: Owner) -> str:
@@ -257,9 +258,9 @@ def _make_world() -> World:
     other_miner, _ = make_miner(name="miner-m")
     mark_miner("M", other_miner)
     plant(Owner("M", rows={}), [EnrolmentToken])
-    a, b = make_owner("A", miner), make_owner("B", miner)
+    a, b = make_owner("A", other_miner), make_owner("B", other_miner)
     v = Owner("V", rows={model: row for model, row in a.rows.items() if model not in visitors_models()})
-    v.people, v.miner = [marked_person("V", "nobody")], miner
+    v.people, v.miner = [marked_person("V", "nobody")], other_miner
     plant(v, visitors_models())
     held = hold(make_job(topic="canary-m:held"), other_miner, acked=True)
     keys = {kind.value: ApiKeyFactory(business=a.business, kind=kind).plain for kind in list(KeyKind)[:3]}
@@ -273,6 +274,7 @@ def _make_world() -> World:
         miner_key=miner_key,
         other_miner=other_miner,
         held_job=held,
+        own_job=hold(make_job(business_id=a.business.pk), miner, acked=True),
         cookies=staff_cookies(a),
     )
 
