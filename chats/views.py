@@ -20,6 +20,7 @@ from chats.replies import stream_url
 from chats.tokens import stream_token
 from mia.lib.errors import InvalidRequest
 from mia.lib.ratelimit import BucketThrottle
+from mia.lib.shapes import validated
 
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Token", str, OpenApiParameter.HEADER, description="A visitor's; a business's own credential needs none."
@@ -63,9 +64,7 @@ class ChatAPIView(ScopedAPIView):
 
     def checked(self, serializer: type[Serializer[Any]]) -> tuple[services.Caller, dict[str, Any]]:
         """The caller and the body's fields, without the token."""
-        shape = serializer(data=self.request.data)
-        shape.is_valid(raise_exception=True)
-        fields = dict(shape.validated_data)
+        fields = validated(serializer, self.request.data)
         return self.caller(fields.pop("session_token", None)), fields
 
 

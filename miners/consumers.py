@@ -14,6 +14,7 @@ from mia.lib.drain import drain
 from mia.lib.errors import Forbidden
 from mia.lib.hot import HotEndpoint, HotRequest, HotResponse
 from mia.lib.redis import async_redis
+from mia.lib.shapes import validated
 from miners import dispatch, fencing, limits, presence, streams, wire
 from miners.choices import JobPhase, JobState
 from miners.handoff import Handed, handoff
@@ -36,7 +37,7 @@ class NextJob(HotEndpoint):
     async def handle(self, request: HotRequest) -> HotResponse:
         profile = await authenticate(request.bearer)
         asked = request.query if request.method == "GET" else request.json()
-        poll = wire.checked(wire.PollSerializer(data=asked))
+        poll = validated(wire.PollSerializer, asked)
         check_own_id(profile, poll.get("miner_id"))
         await presence.note_poll(profile)
         poll_id = request.headers.get("x-mia-poll", "")[:64]
@@ -98,7 +99,7 @@ class Heartbeat(HotEndpoint):
 
     async def handle(self, request: HotRequest) -> HotResponse:
         profile = await authenticate(request.bearer)
-        beat = wire.checked(wire.HeartbeatSerializer(data=request.json()))
+        beat = validated(wire.HeartbeatSerializer, request.json())
         check_own_id(profile, beat.get("miner_id"))
         pending = await presence.note_heartbeat(profile, beat)
         said = [Said(job["job_id"], job["fence"], job["phase"], progressed=False) for job in beat["jobs"]]
@@ -123,7 +124,7 @@ class Chunks(HotEndpoint):
 
     async def handle(self, request: HotRequest) -> HotResponse:
         profile = await authenticate(request.bearer)
-        pieces = wire.appends(wire.checked(wire.ChunksSerializer(data=request.json())))
+        pieces = wire.appends(validated(wire.ChunksSerializer, request.json()))
         appended = await _append(profile, pieces)
         verdicts = await _renew_from_chunks(profile, pieces, appended)
         replies = [

@@ -15,6 +15,7 @@ from accounts.api import ScopedAPIView
 from accounts.principals import PrincipalKind
 from mia.lib.errors import NotFound
 from mia.lib.ratelimit import Bucket, BucketThrottle
+from mia.lib.shapes import validated
 from miners import services, wire
 from miners.choices import AttemptOutcome, MinerStatus
 from miners.models import Attempt, Miner
@@ -67,9 +68,7 @@ class RegisterMinerView(ScopedAPIView):
         responses={200: RegisteredSerializer, 201: RegisteredSerializer},
     )
     def post(self, request: Request) -> Response:
-        serializer = RegistrationSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
+        fields = validated(RegistrationSerializer, request.data)
         bearer = _bearer(request)
         fields["ip_address"] = BaseThrottle().get_ident(request)
         is_token = bearer.startswith(services.ENROLMENT_TAG)
@@ -97,9 +96,7 @@ class ResultView(MinerView):
 
     @extend_schema(operation_id="submit_job_result", request=ResultSerializer, responses=ResultReplySerializer)
     def post(self, request: Request) -> Response:
-        serializer = ResultSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
+        data = validated(ResultSerializer, request.data)
         if data.get("miner_id") not in {None, self.miner.pk}:
             raise NotFound("There is no such miner.")
         if data.get("status", "ok") != "ok" or not data["success"]:
@@ -143,9 +140,7 @@ class MinerStatusView(MinerView):
         miner = self.miner
         if miner.pk != miner_id:
             raise NotFound("There is no such miner.")
-        serializer = StatusSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        status = MinerStatus(serializer.validated_data["status"])
+        status = MinerStatus(validated(StatusSerializer, request.data)["status"])
         services.set_status(miner=miner, status=status, now=timezone.now())
         return Response({"miner_id": miner.pk, "status": status, "message": "Status updated successfully"})
 

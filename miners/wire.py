@@ -9,7 +9,6 @@ from uuid import UUID
 
 from rest_framework import serializers
 
-from mia.lib.errors import InvalidRequest
 from miners import limits
 from miners.choices import JobPhase, MinerStatus
 from miners.dispatch import Offer
@@ -127,26 +126,6 @@ class Said:
     fence: int
     phase: str
     progressed: bool
-
-
-def checked(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
-    """The validated data; raises InvalidRequest with what is wrong, by field."""
-    if serializer.is_valid():
-        return dict(serializer.validated_data)
-    raise InvalidRequest(flatten(serializer.errors))
-
-
-def flatten(errors: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Nested serializer errors as {field: [text]}, with paths like `jobs.0.fence`."""
-    flat: dict[str, list[str]] = {}
-    items = errors.items() if isinstance(errors, Mapping) else enumerate(errors)
-    for key, value in items:
-        path = f"{prefix}{key}"
-        if isinstance(value, str):
-            flat.setdefault(prefix.rstrip(".") or "non_field_errors", []).append(str(value))
-        elif value:
-            flat.update(flatten(value, f"{path}."))
-    return flat
 
 
 def appends(data: Mapping[str, Any]) -> list[Append]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
 
 
 def test_any_page_may_load_the_widget_and_keep_it() -> None:
@@ -43,7 +43,7 @@ def test_pages_are_only_read(path: str) -> None:
     assert (response.status_code, response.json()["error_code"]) == (405, "METHOD_NOT_ALLOWED")
 
 
-def test_the_demo_shows_the_widget_with_its_key(settings: SettingsWrapper) -> None:
+def test_the_demo_shows_the_widget_with_its_key(settings: Any) -> None:
     settings.DEMO_PUBLISHABLE_KEY = "mia_pk_demo"
     response = Client().get("/demo/")
     assert response.status_code == 200

@@ -9,7 +9,9 @@ let failures = 0;
 let timer = null;
 
 const part = (root, name) => root.querySelector(`[data-part="${name}"]`);
-const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
+const card = page.firstElementChild;
+const isAtEnd = () => card.getBoundingClientRect().bottom <= innerHeight + 120;
+const goToEnd = () => card.getBoundingClientRect().bottom > innerHeight && card.scrollIntoView({ block: "end" });
 
 const exchange = (name, fresh) => {
   const [old, next] = [part(page, name), part(fresh, name)];
@@ -34,7 +36,7 @@ const show = (html) => {
   exchange("state", fresh);
   exchange("composer", fresh);
   exchangeLines(fresh);
-  if (wasAtEnd) scrollTo({ top: document.documentElement.scrollHeight });
+  if (wasAtEnd) goToEnd();
 };
 
 const refresh = async () => {
@@ -95,5 +97,5 @@ page.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("visibilitychange", refresh);
-scrollTo({ top: document.documentElement.scrollHeight });
+goToEnd();
 timer = setTimeout(refresh, QUICK_MS);

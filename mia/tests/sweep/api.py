@@ -238,7 +238,7 @@ class ApiSweep:
                 yield Probe(operation, operation.address(foreign), self.query(operation, own), body, f"path of {letter}", in_path=True, is_declared=True)
             for name in operation.query_names:
                 if name in foreign:
-                    query = urlencode({**dict([(name, foreign[name])])})
+                    query = f"{self.query(operation, {})}&{urlencode({name: foreign[name]})}"
                     yield Probe(operation, path, query, body, f"?{name} of {letter}", is_declared=name != "before")
             for name in declared_ids(body):
                 changed = {**(body or {}), name: (operation.body(foreign) or {})[name]}
@@ -260,7 +260,8 @@ class ApiSweep:
             ]
             searched = {"q": f"CANARY-{owner.letter}", "search": f"CANARY-{owner.letter}", "id": str(owner.session_id)}
             for query in [*named, *whole, searched]:
-                yield Probe(operation, path, urlencode(query), names=f"?{'&'.join(query)} of {owner.letter}")
+                given = f"{self.query(operation, own)}&{urlencode(query)}"
+                yield Probe(operation, path, given, names=f"?{'&'.join(query)} of {owner.letter}")
 
     def owner(self, letter: str) -> Any:
         return self.world.v if letter == "V" else self.world.b
@@ -303,7 +304,7 @@ class ApiSweep:
     def expect_refusal(self, what: str, identity: Identity, answer: Answer) -> None:
         has_nothing = identity.name in {"anonymous", "owner", "viewer", "outsider", "dashboard that names B"}
         expected = {401} if has_nothing else {401, 403}
-        if answer.status not in expected and not (answer.status in {403, 409} and "register" in what or "metrics" in what):
+        if answer.status not in expected and not ((answer.status in {403, 409} and "register" in what) or "metrics" in what):
             self.judge.find(what, f"answered {answer.status}, expected {expected}")
 
     def judge_foreign(self, operation: Operation, identity: Identity, probe: Probe, answer: Answer) -> None:

@@ -12,7 +12,7 @@ from mia.asgi import application
 from miners.tests.lane import platform
 
 HOST = "testserver"
-LONGEST_S = 20.0
+LONGEST_S = 8.0
 STREAM_READ_S = 0.15
 QUIET_S = 0.4
 RUN_S = 300.0

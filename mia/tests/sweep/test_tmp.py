@@ -1,9 +1,14 @@
-import pytest, time
-from mia.tests.sweep.world import make_world
-from mia.tests.sweep.rows import watching
-from mia.tests.sweep.judge import Judge
+import time
+
+import pytest
+
 from mia.tests.sweep.api import ApiSweep
 from mia.tests.sweep.asgi import run
+from mia.tests.sweep.judge import Judge
+from mia.tests.sweep.rows import watching
+from mia.tests.sweep.world import make_world
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it():
     t=time.time(); import collections; c=collections.Counter(); n=collections.Counter(); u=collections.Counter()
