@@ -14,6 +14,9 @@ from mia.lib.errors import NotFound
 from miners.choices import JobKind
 from miners.models import Job
 
+CHAT_KINDS = frozenset({PrincipalKind.PUBLISHABLE, PrincipalKind.SECRET, PrincipalKind.DASHBOARD})
+"""Whoever may speak in a business's chats."""
+
 USER_TOKEN = "user"  # noqa: S105 - a kind of token
 AGENT_TOKEN = "agent"  # noqa: S105 - a kind of token
 

@@ -15,9 +15,10 @@ from accounts.headers import Credentials, principal_from_headers
 from accounts.origins import some_live_key_serves
 from accounts.principals import Principal
 from chats import services
+from chats.access import CHAT_KINDS
 from chats.snapshots import Snapshot, read_snapshot
 from chats.tokens import Pass, read_session_token, read_stream_token
-from mia.lib.errors import NotAuthenticated, NotFound, OriginNotAllowed
+from mia.lib.errors import Forbidden, NotAuthenticated, NotFound, OriginNotAllowed
 from mia.lib.hot import Headers, HotRequest
 
 SESSION_HEADER = "x-session-token"
@@ -109,8 +110,8 @@ def _open_as_principal(credentials: Credentials, session_id: UUID) -> tuple[Pass
     principal = principal_from_headers(credentials)
     if principal is None:
         raise NotAuthenticated
-    if principal.business_id is None:
-        raise NotFound("There is no such session.")
+    if principal.kind not in CHAT_KINDS:
+        raise Forbidden
     with scope_of(principal):
         conversation = services.open_stream(caller=services.Caller(principal), session_id=session_id)
     return Pass(conversation.public_id, conversation.business_id), principal

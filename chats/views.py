@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from accounts.api import ScopedAPIView
 from accounts.principals import Principal, PrincipalKind
 from chats import admission, serializers, services
+from chats.access import CHAT_KINDS
 from chats.replies import stream_url
 from chats.tokens import stream_token
 from mia.lib.errors import InvalidRequest
@@ -47,9 +48,7 @@ class KeyThrottle(BucketThrottle):
 class ChatAPIView(ScopedAPIView):
     """A view for whoever may speak in a business's chats."""
 
-    allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset(
-        {PrincipalKind.PUBLISHABLE, PrincipalKind.SECRET, PrincipalKind.DASHBOARD}
-    )
+    allowed_kinds: ClassVar[frozenset[PrincipalKind]] = CHAT_KINDS
     throttle_classes = (KeyThrottle,)
 
     def caller(self, token: str | None = None) -> services.Caller:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from mia.lib.cancellation import end_tasks
 from mia.lib.drain import drain
 from mia.lib.errors import Unavailable
 from mia.lib.redis import async_redis
@@ -85,9 +86,7 @@ class HandOff:
 
     async def close(self) -> None:
         self.release_all()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks.clear()
 
     def _start(self) -> None:

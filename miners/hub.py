@@ -10,6 +10,7 @@ from typing import Any, Final
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from mia.lib.cancellation import end_tasks
 from mia.lib.redis import async_redis
 from miners.streams import TOPIC_PREFIX, Event
 
@@ -77,7 +78,6 @@ class Hub:
         self._inboxes: dict[str, set[Inbox]] = {}
         self._pubsub: PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._subscribed = asyncio.Event()
 
     @asynccontextmanager
     async def listen(self, topic: str) -> AsyncIterator[Inbox]:
@@ -92,10 +92,7 @@ class Hub:
 
     async def close(self) -> None:
         reader, self._reader = self._reader, None
-        # redis-py swallows a cancellation that comes while it connects.
-        while reader is not None and not reader.done():
-            reader.cancel()
-            await asyncio.wait({reader}, timeout=0.1)
+        await end_tasks([reader] if reader else [])
         await self._drop_connection()
 
     async def _subscribe(self, topic: str) -> None:
@@ -126,6 +123,8 @@ class Hub:
                 await self._read()
             except (RedisError, OSError) as error:
                 logger.warning("The event subscription broke: %s", type(error).__name__)
+            except Exception:
+                logger.exception("The event subscription failed and is made again")
             await self._drop_connection()
             self._note_gaps()
             await asyncio.sleep(RETRY_S)

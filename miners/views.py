@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from accounts.api import ScopedAPIView
+from accounts.api import TENANT_KINDS, ScopedAPIView
 from accounts.principals import PrincipalKind
 from mia.lib.errors import NotFound
 from mia.lib.ratelimit import Bucket, BucketThrottle
@@ -146,8 +146,9 @@ class MinerStatusView(MinerView):
 
 
 class MinerListView(ScopedAPIView):
-    """The network as anybody may see it."""
+    """The network as anybody may see it, with a credential or without."""
 
+    allowed_kinds: ClassVar[frozenset[PrincipalKind]] = TENANT_KINDS | {PrincipalKind.MINER}
     allow_anonymous = True
 
     @extend_schema(operation_id="list_miners", responses=PublicMinerSerializer(many=True))

@@ -31,6 +31,7 @@ local ms_per_token, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber
 local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + cost * ms_per_token
 local wait = full_at - burst * ms_per_token - now
 if wait > 0.001 then return math.ceil(wait) end
+if full_at <= now then redis.call('DEL', KEYS[1]) return 0 end
 redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', math.ceil(full_at - now) + 1)
 return 0
 """
@@ -99,7 +100,7 @@ redis_pause: Final = RedisPause()
 
 
 def take(bucket: Bucket, key: str, cost: float = 1) -> Decision:
-    """Takes `cost` tokens from the holder's bucket, or none of them."""
+    """Takes `cost` tokens from the holder's bucket, or none of them; a negative cost gives tokens back."""
     if redis_pause.active:
         return _undecided(bucket)
     try:

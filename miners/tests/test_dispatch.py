@@ -247,7 +247,7 @@ def test_a_waiting_canary_does_not_hold_the_lanes_clock_back() -> None:
         waiting = make_job(business_id=early, **idle)
     miner, key = make_miner(slots=2)
     assert len(claim(key, slots=2)) == 2
-    trust.send_canary(make_miner()[0], make_canary(), now=timezone.now())
+    send_canary(make_miner()[0])
     assert make_job(business_id=late, **idle).virtual_start == waiting.virtual_start
 
 
@@ -297,20 +297,22 @@ def test_a_job_is_not_kept_for_a_miner_that_is_busy_or_gone() -> None:
 # --- Canaries and trust
 
 
-def make_canary() -> Canary:
-    return Canary.objects.create(question="When do you open?", facts="We open at nine.", expected="nine")
+def send_canary(target: Miner) -> Job:
+    canary = Canary.objects.create(question="When do you open?", facts="We open at nine.", expected="nine")
+    with platform_scope():
+        return trust.send_canary(target, canary, now=timezone.now())
 
 
 def test_a_canary_goes_only_to_the_miner_it_was_made_for() -> None:
     target, key = make_miner(trust=Trust.PROBATION)
-    job = trust.send_canary(target, make_canary(), now=timezone.now())
+    job = send_canary(target)
     assert claim(make_miner()[1]) == []
     assert claim(key, idle=False) == ids(job)
 
 
 def test_a_canary_looks_like_any_question_to_its_miner() -> None:
     target, key = make_miner()
-    trust.send_canary(target, make_canary(), now=timezone.now())
+    send_canary(target)
     make_job()
 
     async def scenario() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -43,7 +43,7 @@ def identities(world: World) -> dict[str, Identity]:
         Identity("anonymous", is_visitor=True),
         Identity("visitor", bearer(world.keys["publishable"], Origin=ORIGIN, X_Session_Token=own), "A", is_visitor=True),
         Identity("another page", bearer(world.keys["publishable"], Origin=FOREIGN_ORIGIN, X_Session_Token=own)),
-        Identity("no page", bearer(world.keys["publishable"], X_Session_Token=own)),
+        Identity("no page", bearer(world.keys["publishable"], X_Session_Token=own), "A", is_visitor=True),
         Identity("server", bearer(world.keys["secret"]), "AV"),
         Identity("API client", bearer(world.keys["client"]), is_visitor=True),
         Identity("dashboard", bearer(dashboard.token()), "AV"),
