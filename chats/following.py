@@ -38,7 +38,7 @@ STRANDED: Final = "No GPU is free for this question at the moment. Would you lik
 FAILURES: Final = {JobState.FAILED: "FAILED", JobState.EXPIRED: "EXPIRED"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """How far a reader got: `<attempt>.<offset>`."""
 
@@ -64,7 +64,7 @@ def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One event on its way out; `id` is where the reader stands after it, if it is about an answer."""
 
@@ -72,7 +72,7 @@ class Frame:
     id: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Answer:
     """What this reader was told of one job."""
 
@@ -88,7 +88,9 @@ class Answer:
 
 
 class Follower:
-    """One reader of one conversation."""
+    """One reader of one conversation; thousands of them wait at a time, hence the slots."""
+
+    __slots__ = ("_answers", "_conversation_id", "_is_behind", "_last_log_id", "_last_seen", "_mode", "shown")
 
     def __init__(self, shown: Pass, last_seen: Position | None = None) -> None:
         self.shown = shown

@@ -30,12 +30,6 @@ class BotQuerySet(TenantQuerySet):
     def active(self) -> Self:
         return self.filter(is_active=True)
 
-    def reached_by(self, key_id: int | None) -> Self:
-        """The bots that a widget's key may talk to: the ones that name it first, then those that name no key."""
-        return self.filter(Q(widget_key=key_id) | Q(widget_key=None)).order_by(
-            models.F("widget_key").asc(nulls_last=True), "-is_default", "id"
-        )
-
     def default_first(self) -> Self:
         return self.order_by("-is_default", "id")
 
@@ -58,9 +52,6 @@ class ConversationQuerySet(TenantQuerySet):
         except ValueError:
             return self.none()
 
-    def silent_since(self, moment: datetime) -> Self:
-        return self.filter(last_message_at__lt=moment)
-
 
 class ChatLogQuerySet(TenantQuerySet):
     """Chat logs."""
@@ -71,12 +62,6 @@ class ChatLogQuerySet(TenantQuerySet):
 
     def answers(self) -> Self:
         return self.filter(role=Role.ASSISTANT)
-
-    def questions(self) -> Self:
-        return self.filter(role=Role.USER)
-
-    def after(self, log_id: int) -> Self:
-        return self.filter(pk__gt=log_id)
 
 
 class AgentSeatQuerySet(TenantQuerySet):

@@ -12,6 +12,7 @@ from accounts.tenancy import platform_scope
 from chats import admission, events, handoffs, idempotency, replies
 from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
 from chats.choices import Mode, Role, Status
+from chats.handoffs import hand_back, say, take_over
 from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
@@ -20,6 +21,8 @@ from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
 from miners.models import Job
 from miners.services import JobRequest, cancel_job, submit_job
+
+__all__ = ["hand_back", "say", "take_over"]
 
 MESSAGES_SHOWN = 200
 

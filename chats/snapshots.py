@@ -42,7 +42,7 @@ ORDER BY id LIMIT 100
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Work:
     """A job as its reader needs it."""
 
@@ -73,7 +73,7 @@ class Work:
         return self.state == JobState.COMPLETED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A conversation at one moment; `work` is the job that was asked for, else the last one, if any."""
 

@@ -15,7 +15,7 @@ STREAM_LIFETIME = timedelta(minutes=15)
 MAX_TOKEN_CHARS = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pass:
     """What a good token says: whose conversation, and for which job it was handed out, if for one."""
 

@@ -28,7 +28,7 @@ FROM miners_job j WHERE j.state = 'queued' AND j.lane = 0
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a queued job stands; stranded when it has waited long and no miner online could do it."""
 

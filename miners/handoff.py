@@ -17,6 +17,7 @@ from mia.lib.cancellation import end_tasks
 from mia.lib.drain import drain
 from mia.lib.errors import Unavailable
 from mia.lib.redis import async_redis
+from miners import hearing
 from miners.dispatch import WAKE_TOPIC, Offer, claim, take_back
 from miners.hub import hub
 from miners.matching import Seat
@@ -52,6 +53,7 @@ class HandOff:
     def __init__(self) -> None:
         self._claims = 0
         self._report_due_at = 0.0
+        self._sign_due_at = 0.0
         self._parked: list[Parked] = []
         self._nudge = asyncio.Event()
         self._idle_kinds: set[tuple[object, ...]] = set()
@@ -102,6 +104,7 @@ class HandOff:
         async with hub().listen(WAKE_TOPIC) as inbox:
             while True:
                 event = await inbox.get(FALLBACK_S)
+                await self._sign()
                 if event and "cancel" in event:
                     self._pass_on_cancellation(event)
                     continue
@@ -111,6 +114,12 @@ class HandOff:
                 self._idle_kinds.clear()
                 if self._parked:
                     self._nudge.set()
+
+    async def _sign(self) -> None:
+        now = time.monotonic()
+        if now >= self._sign_due_at:
+            self._sign_due_at = now + FALLBACK_S * 0.8
+            await hearing.sign()
 
     def _pass_on_cancellation(self, event: dict[str, Any]) -> None:
         for parked in self._parked:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from accounts.tenancy import platform_scope
 from mia.lib.redis import sync_redis
 from miners import network, reaper, trust
+from miners.hearing import Hearing
 from miners.network import Latency
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._leadership = Leadership()
+        self._hearing = Hearing()
         self._latency = NOTHING_YET
         self._duties = [
             Duty(TICK_S, self._reap),
@@ -109,6 +111,7 @@ class Dispatcher:
             leads = self._leadership.acquire()
         except psycopg.Error as error:
             logger.warning("PostgreSQL is away: %s", type(error).__name__)
+            self._hearing.note_outage()
             return False
         if leads:
             for duty in self._duties:
@@ -124,16 +127,21 @@ class Dispatcher:
             duty.work(timezone.now())
         except (OperationalError, InterfaceError, RedisError) as error:
             logger.warning("A duty waits for PostgreSQL or Redis: %s", type(error).__name__)
+            if not isinstance(error, RedisError):
+                self._hearing.note_outage()
             connection.close()
         except Exception:
             logger.exception("A duty failed and will be tried again")
             connection.close()
 
     def _reap(self, now: datetime) -> None:
-        moved = reaper.reap(now=now)
+        if self._hearing.listen():
+            moved = reaper.reap(now=now)
+            reaper.mark_silent_miners(now=now)
+        else:
+            moved = reaper.reap_unheard(now=now)
         if moved:
             logger.info("Reaped %s jobs", moved)
-        reaper.mark_silent_miners(now=now)
 
     def _measure(self, now: datetime) -> None:
         with platform_scope():

@@ -17,6 +17,8 @@ STALL: Final = timedelta(seconds=6)
 PREFILL_GRACE: Final = timedelta(seconds=15)
 PREFILL_TOKENS_PER_SECOND: Final = 100
 MINER_OFFLINE: Final = timedelta(seconds=20)
+HEARD_AGAIN: Final = timedelta(seconds=8)
+"""How long miners have after an outage of the platform until their silence counts: one heartbeat, and a retry of it."""
 CHAT_DEADLINE: Final = timedelta(seconds=120)
 NO_CAPACITY_NOTICE: Final = timedelta(seconds=10)
 STREAM_KEPT: Final = timedelta(minutes=15)

@@ -17,7 +17,7 @@ LATENCY_WINDOW: Final = timedelta(minutes=15)
 SAMPLES_KEPT: Final = timedelta(hours=24)
 
 COUNTS: Final = """
-SELECT state, lane, count(*) FROM miners_job WHERE state IN ('queued', 'offered', 'running') GROUP BY state, lane
+SELECT state, lane, count(*) FROM miners_job WHERE state IN ('queued', 'offered', 'running') AND kind <> 'canary' GROUP BY state, lane
 """
 
 LATENCIES: Final = """
@@ -152,6 +152,8 @@ def _miner_row(miner: Miner, jobs: list[str], rates: dict[int, float]) -> MinerR
     if status in {MinerStatus.IDLE, MinerStatus.BUSY}:
         # Its own word is up to a heartbeat old; the jobs in its hands are known now.
         status = MinerStatus.BUSY if jobs else MinerStatus.IDLE
+    if miner.drain_requested:
+        status = MinerStatus.DRAINING
     return {
         "id": miner.pk,
         "name": miner.name,

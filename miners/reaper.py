@@ -53,7 +53,12 @@ PARAMETERS: Final[dict[str, Any]] = {
 
 def reap(*, now: datetime) -> int:
     """Everything that has run out, once; how many jobs moved."""
-    return return_offers() + fault_overdue(now=now) + expire_jobs(now=now)
+    return reap_unheard(now=now) + fault_overdue(now=now)
+
+
+def reap_unheard(*, now: datetime) -> int:
+    """What has run out whether or not the miners could make themselves heard; nobody is charged for it."""
+    return return_offers() + expire_jobs(now=now)
 
 
 def return_offers() -> int:

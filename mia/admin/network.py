@@ -61,7 +61,7 @@ def network_tiles(user: User, state: Mapping[str, Any] | None, now: datetime) ->
             ),
         )
     )
-    queued = Job.objects.queued().count()
+    queued = Job.objects.queued().exclude(kind=JobKind.CANARY).count()
     talks = Conversation.objects.visible_to(user).aggregate(
         today=Count("pk", filter=Q(created_at__gte=today)), waiting=Count("pk", filter=Q(status=Status.WAITING))
     )

@@ -240,15 +240,22 @@ def test_a_job_costs_its_tenant_the_prompt_and_twice_the_answer() -> None:
     assert second.virtual_start - first.virtual_start == cost
 
 
-def test_a_waiting_canary_does_not_hold_the_lanes_clock_back() -> None:
+def test_who_comes_new_starts_where_the_lane_is() -> None:
+    early, late = BusinessFactory().pk, BusinessFactory().pk
+    jobs = [make_job(business_id=early) for _ in range(3)]
+    claim(make_miner(slots=2)[1], slots=2)
+    assert make_job(business_id=late).virtual_start == jobs[1].virtual_start > 0
+
+
+def test_when_the_counters_are_lost_a_lane_goes_on_where_its_queue_stands(redis_client: Any) -> None:
+    """A canary that waits for its miner stands outside of the queue."""
     early, late = BusinessFactory().pk, BusinessFactory().pk
     idle = {"kind": JobKind.IDLE, "lane": JobLane.IDLE, "min_trust": Trust.PROBATION}
-    for _ in range(3):
-        waiting = make_job(business_id=early, **idle)
-    miner, key = make_miner(slots=2)
-    assert len(claim(key, slots=2)) == 2
+    jobs = [make_job(business_id=early, **idle) for _ in range(3)]
+    claim(make_miner(slots=2)[1], slots=2)
     send_canary(make_miner()[0])
-    assert make_job(business_id=late, **idle).virtual_start == waiting.virtual_start
+    redis_client.flushall()
+    assert make_job(business_id=late, **idle).virtual_start == jobs[2].virtual_start > 0
 
 
 # --- Affinity

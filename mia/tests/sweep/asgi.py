@@ -29,7 +29,11 @@ class Answer:
     @property
     def text(self) -> str:
         """Everything that left the platform: status line aside, the headers and the body."""
-        return "\n".join(f"{name}: {value}" for name, value in self.headers.items()) + "\n\n" + self.body.decode(errors="replace")
+        return (
+            "\n".join(f"{name}: {value}" for name, value in self.headers.items())
+            + "\n\n"
+            + self.body.decode(errors="replace")
+        )
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -166,5 +170,3 @@ def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
             return await scenario()
 
     return asyncio.run(inside())
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,14 @@ from mia.tests.sweep.world import FOREIGN_ORIGIN, ORIGIN, Owner, World, links, t
 from miners.models import Attempt, Job, Miner
 
 CSRF = "c" * 32
+TOLD_TO_VISITORS = re.compile(
+    r"canary-a-(chats\.bot-(name|first_message|confirmation_message|title)|chats\.b|accounts?"
+    r"|chats\.chatlog-(message|author_name|citations|tool_calls)|miners\.job-(output|tool_calls|finish_reason)?)"
+)
+TOLD_TO_MINERS = re.compile(
+    r"canary-a-(chats\.bot-(name|role|tone|business_description|instructions)|chats\.b|chats\.chatlog-(message|tool_calls))"
+)
+"""The words of a conversation and of its bot's prompt: nothing that names the business or the visitor."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +32,13 @@ class Identity:
     may_see: str = ""
     is_visitor: bool = False
     """Whether other visitors of the same business are strangers too."""
+    told: re.Pattern[str] | None = None
+    """Of what they may see, all that they are ever told; None is everything."""
 
-    @property
-    def forbidden(self) -> str:
-        return "".join(letter for letter in "ABVM" if letter not in self.may_see)
+    def may_be_told(self, token: str) -> bool:
+        """Whether a canary, in lower case, is theirs to see."""
+        letter = token[len("canary-")].upper()
+        return letter in self.may_see and (self.told is None or self.told.fullmatch(token) is not None)
 
     def victims(self, world: World) -> list[Owner]:
         return [world.b, world.v] if self.is_visitor else [world.b]
@@ -41,16 +53,30 @@ def identities(world: World) -> dict[str, Identity]:
     a, dashboard = world.a, world.dashboard
     everybody = [
         Identity("anonymous", is_visitor=True),
-        Identity("visitor", bearer(world.keys["publishable"], Origin=ORIGIN, X_Session_Token=own), "A", is_visitor=True),
+        Identity(
+            "visitor",
+            bearer(world.keys["publishable"], Origin=ORIGIN, X_Session_Token=own),
+            "A",
+            is_visitor=True,
+            told=TOLD_TO_VISITORS,
+        ),
         Identity("another page", bearer(world.keys["publishable"], Origin=FOREIGN_ORIGIN, X_Session_Token=own)),
-        Identity("no page", bearer(world.keys["publishable"], X_Session_Token=own), "A", is_visitor=True),
+        Identity(
+            "no page",
+            bearer(world.keys["publishable"], X_Session_Token=own),
+            "A",
+            is_visitor=True,
+            told=TOLD_TO_VISITORS,
+        ),
         Identity("server", bearer(world.keys["secret"]), "AV"),
         Identity("API client", bearer(world.keys["client"]), is_visitor=True),
         Identity("dashboard", bearer(dashboard.token()), "AV"),
         Identity("dashboard's agent", bearer(dashboard.agent(a.session_id)), "A", is_visitor=True),
-        Identity("dashboard's visitor", bearer(dashboard.user(a.session_id)), "A", is_visitor=True),
+        Identity(
+            "dashboard's visitor", bearer(dashboard.user(a.session_id)), "A", is_visitor=True, told=TOLD_TO_VISITORS
+        ),
         Identity("dashboard that names B", bearer(dashboard.token(organization_id=world.b.business.pk))),
-        Identity("miner", bearer(world.miner_key), is_visitor=True),
+        Identity("miner", bearer(world.miner_key), "A", is_visitor=True, told=TOLD_TO_MINERS),
         Identity("owner", cookie(world, "owner"), "AV"),
         Identity("viewer", cookie(world, "viewer"), "AV"),
         Identity("outsider", cookie(world, "outsider")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from accounts.keys import KEY_PATTERN
+from mia.tests.sweep.identities import Identity
 from mia.tests.sweep.rows import Watch
 
 TOKEN: Final = re.compile(r"canary-[a-z]-[a-z0-9_.-]*[a-z0-9_]")
@@ -25,13 +26,12 @@ class Judge:
     def find(self, what: str, why: str) -> None:
         self.findings.append(f"{what}: {why}")
 
-    def read(self, what: str, text: str, *, sent: str, forbidden: str, issues_keys: bool = False) -> None:
+    def read(self, what: str, text: str, identity: Identity, *, sent: str, issues_keys: bool = False) -> None:
         """Looks for marks of others, except those that the request itself held and that may come back as an echo."""
         self.looked_at += 1
         found = set(TOKEN.findall(text.lower())) - set(TOKEN.findall(sent.lower()))
-        for token in sorted(found):
-            if token[len("canary-")] in forbidden.lower() or SECRET.match(token):
-                self.find(what, f"told {token}")
+        if wrong := sorted(token for token in found if not identity.may_be_told(token) or SECRET.match(token)):
+            self.find(what, f"told {', '.join(wrong)}")
         if not issues_keys and KEY_PATTERN.search(text):
             self.find(what, "told a key")
         if leak := INTERNALS.search(text):

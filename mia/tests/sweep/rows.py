@@ -39,7 +39,9 @@ class Rows:
 class Watch:
     """A connection of its own, in platform scope, that tells which of the watched rows have changed."""
 
-    def __init__(self, database: psycopg.Connection[tuple[str, str]], protected: list[Rows], everything: list[Rows]) -> None:
+    def __init__(
+        self, database: psycopg.Connection[tuple[str, str]], protected: list[Rows], everything: list[Rows]
+    ) -> None:
         self._database = database
         self._protected = " UNION ALL ".join(rows.sql for rows in protected)
         self._everything = " UNION ALL ".join(rows.sql for rows in everything)
@@ -76,7 +78,9 @@ def watching(world: World) -> Iterator[Watch]:
 
 def protected_rows(world: World) -> list[Rows]:
     """All of B, the other visitor's conversation and the other miner's job."""
-    rows = [Rows(f"B: {model.__name__}", model._meta.db_table, business_is(model, world.b)) for model in tenant_models()]
+    rows = [
+        Rows(f"B: {model.__name__}", model._meta.db_table, business_is(model, world.b)) for model in tenant_models()
+    ]
     rows += [
         Rows(f"V: {model.__name__}", model._meta.db_table, f"{model._meta.pk.column} = '{row.pk}'")
         for model, row in world.v.rows.items()

@@ -11,17 +11,34 @@ from mia.tests.sweep.world import make_world
 
 @pytest.mark.django_db(transaction=True)
 def test_it():
-    t=time.time(); import collections; c=collections.Counter(); n=collections.Counter(); u=collections.Counter()
+    t = time.time()
+    import collections
+
+    c = collections.Counter()
+    n = collections.Counter()
+    u = collections.Counter()
     x = make_world()
     with watching(x) as w:
-        j=Judge(w); s=ApiSweep(x,j)
-        old=s.visit
-        async def visit(o,i):
-            t0=time.process_time(); a=s.answers; t1=time.time()
-            await old(o,i); c[o.id]+=time.process_time()-t0; n[o.id]+=s.answers-a; u[o.id]+=time.time()-t1
-        s.visit=visit
-        async def sc(): await s.run()
+        j = Judge(w)
+        s = ApiSweep(x, j)
+        old = s.visit
+
+        async def visit(o, i):
+            t0 = time.process_time()
+            a = s.answers
+            t1 = time.time()
+            await old(o, i)
+            c[o.id] += time.process_time() - t0
+            n[o.id] += s.answers - a
+            u[o.id] += time.time() - t1
+
+        s.visit = visit
+
+        async def sc():
+            await s.run()
+
         run(sc)
-    print("took", time.time()-t, s.answers)
+    print("took", time.time() - t, s.answers)
     print("\n".join(j.findings))
-    for k,v in c.most_common(): print(k, round(v,2), round(u[k],1), n[k])
+    for k, v in c.most_common():
+        print(k, round(v, 2), round(u[k], 1), n[k])
