@@ -113,6 +113,7 @@ class BusinessAdmin(TenantModelAdmin[Business]):
     business_path = "pk"
     list_display = ["name", "members", "keys", "min_trust", "time_zone", "created_at"]
     search_fields = ["name", "contact_email"]
+    ordering = ["name", "pk"]  # Said again, because counting drops the model's own.
     list_filter = [("min_trust", ChoicesDropdownFilter)]
     inlines = [MemberInline, KeyInline]
     readonly_fields = ["created_at", "updated_at"]

@@ -147,6 +147,8 @@ CSRF_FAILURE_VIEW = "mia.handlers.csrf_failure"
 MINER_REGISTRATION = env.choice("MINER_REGISTRATION", frozenset({"token", "open"}), "token")
 METRICS_PUBLIC = env.boolean("METRICS_PUBLIC", default=False)
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
+# What the dispatcher does for the apps above it: a function that takes `now`, and how often, in seconds.
+DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 
 # --- Chats

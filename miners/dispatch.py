@@ -62,6 +62,7 @@ async def _offer(connection: database.Connection, matched: Match) -> list[Offer]
     parameters = {
         "jobs": [job_id for job_id, _ in matched.pairs],
         "miners": [seat.profile.id for _, seat in matched.pairs],
+        "models": [next(iter(seat.profile.model_ids), "") for _, seat in matched.pairs],
         "leases": [_first_lease(seat) for _, seat in matched.pairs],
         "acked": [seat.profile.is_first_protocol for _, seat in matched.pairs],
     }

@@ -47,8 +47,9 @@ OFFER_FIELDS: Final = """
 
 OFFER: Final = f"""
 WITH given AS (
-    SELECT * FROM unnest(%(jobs)s::uuid[], %(miners)s::bigint[], %(leases)s::interval[], %(acked)s::boolean[])
-    AS g(job, miner, lease, acked)
+    SELECT * FROM unnest(%(jobs)s::uuid[], %(miners)s::bigint[], %(models)s::text[], %(leases)s::interval[],
+                         %(acked)s::boolean[])
+    AS g(job, miner, model, lease, acked)
 ), taken AS (
     UPDATE miners_job j
     SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'),
@@ -57,15 +58,15 @@ WITH given AS (
         progress_at = clock_timestamp(), phase = '',
         started_at = CASE WHEN g.acked THEN coalesce(j.started_at, clock_timestamp()) ELSE j.started_at END
     FROM given g WHERE j.id = g.job AND j.state = 'queued'
-    RETURNING j.*
+    RETURNING j.*, coalesce(nullif(j.model, ''), g.model) AS served_model
 ), noted AS (
     INSERT INTO miners_attempt (fence, job_id, business_id, miner_id, number, model, outcome, is_fault, is_blamed,
                                 reason, tokens_reported, timing, offered_at, acked_at)
-    SELECT fence, id, business_id, miner_id, attempt_count, model, '', false, false, '', 0, '{{}}', offered_at,
+    SELECT fence, id, business_id, miner_id, attempt_count, served_model, '', false, false, '', 0, '{{}}', offered_at,
            CASE WHEN state = 'running' THEN offered_at END
     FROM taken
 )
-SELECT {OFFER_FIELDS} FROM taken
+SELECT {OFFER_FIELDS}, served_model FROM taken
 """  # noqa: S608 - constants
 
 HELD_BY_CALLER: Final = "j.fence = s.fence AND j.miner_id = %(miner)s"

@@ -67,8 +67,8 @@ class HandOff:
         if parked.is_impatient or seat.capability not in self._idle_kinds:
             self._nudge.set()
         try:
-            return await asyncio.wait_for(asyncio.shield(parked.answer), max(timeout_s, SHORTEST_WAIT_S))
-        except TimeoutError:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the answer.
+            await asyncio.wait([parked.answer], timeout=max(timeout_s, SHORTEST_WAIT_S))
             return parked.answer.result() if parked.answer.done() else Handed()
         except asyncio.CancelledError:
             if parked.answer.done() and parked.answer.result().offers:

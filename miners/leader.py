@@ -12,8 +12,10 @@ from typing import Final
 import psycopg
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from accounts.tenancy import platform_scope
@@ -91,6 +93,7 @@ class Dispatcher:
             Duty(5.0, self._measure),
             Duty(5.0, self._send_canaries),
             Duty(10.0, self._sample),
+            *[Duty(every_s, _in_platform_scope(path)) for path, every_s in settings.DISPATCHER_DUTIES.items()],
         ]
 
     def stop(self) -> None:
@@ -165,3 +168,13 @@ class Dispatcher:
     def _sample(self, now: datetime) -> None:
         with platform_scope():
             network.keep_sample(network.snapshot(now=now, latency=self._latency), now=now)
+
+
+def _in_platform_scope(path: str) -> Callable[[datetime], None]:
+    """A duty of an app above, by the dotted path that the settings name."""
+
+    def work(now: datetime) -> None:
+        with platform_scope():
+            import_string(path)(now=now)
+
+    return work

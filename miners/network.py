@@ -17,7 +17,8 @@ LATENCY_WINDOW: Final = timedelta(minutes=15)
 SAMPLES_KEPT: Final = timedelta(hours=24)
 
 COUNTS: Final = """
-SELECT state, lane, count(*) FROM miners_job WHERE state IN ('queued', 'offered', 'running') AND kind <> 'canary' GROUP BY state, lane
+SELECT state, lane, count(*) FROM miners_job
+WHERE state IN ('queued', 'offered', 'running') AND kind <> 'canary' GROUP BY state, lane
 """
 
 LATENCIES: Final = """

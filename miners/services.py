@@ -13,6 +13,7 @@ from accounts.keys import digest_key, key_matches, new_key, random_text
 from accounts.models import User
 from accounts.tenancy import platform_scope
 from mia.lib.errors import Conflict
+from mia.lib.rows import insert
 from miners import fairness, limits, live
 from miners.choices import (
     AttemptOutcome,
@@ -75,7 +76,7 @@ def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -
     context_tokens = estimate_messages(request.messages)
     cost = fairness.cost_of(context_tokens, request.max_tokens)
     with platform_scope():
-        job = Job.objects.create(
+        job = Job(
             business_id=business_id,
             kind=request.kind,
             lane=request.lane,
@@ -97,6 +98,7 @@ def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -
             deadline=now + request.deadline,
             created_at=now,
         )
+        insert(job)
     transaction.on_commit(live.wake_dispatch)
     return job
 

@@ -173,7 +173,8 @@ def _opening_of(offer: Mapping[str, Any]) -> list[str | int]:
 
 
 def _started_event(offer: Mapping[str, Any]) -> Event:
-    return {"type": "started", "job_id": str(offer["id"]), "attempt": offer["attempt_count"], "model": offer["model"]}
+    model = offer["served_model"]
+    return {"type": "started", "job_id": str(offer["id"]), "attempt": offer["attempt_count"], "model": model}
 
 
 async def reopen_stream(*, job_id: UUID, fence: int, miner_id: int, attempt: int, topic: str) -> None:

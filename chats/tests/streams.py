@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
@@ -135,11 +136,21 @@ async def stream(url: str, method: str = "GET", **headers: str) -> AsyncIterator
         await asyncio.wait_for(task, 10)
 
 
+class Socket(WebsocketCommunicator):
+    """Channels' own stops giving database connections back while it waits; that would leave one with every thread."""
+
+    async def send_input(self, message: dict[str, Any]) -> None:
+        await ApplicationCommunicator.send_input(self, message)
+
+    async def receive_output(self, timeout: float = 1) -> dict[str, Any]:
+        return await ApplicationCommunicator.receive_output(self, timeout)
+
+
 @asynccontextmanager
-async def connect(path: str, **headers: str) -> AsyncIterator[WebsocketCommunicator]:
+async def connect(path: str, **headers: str) -> AsyncIterator[Socket]:
     """An open socket."""
     encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    socket = WebsocketCommunicator(socket_lane, path, headers=encoded)
+    socket = Socket(socket_lane, path, headers=encoded)
     connected, _ = await socket.connect(timeout=5)
     assert connected
     try:
@@ -148,7 +159,7 @@ async def connect(path: str, **headers: str) -> AsyncIterator[WebsocketCommunica
         await socket.disconnect(timeout=5)
 
 
-async def frame(socket: WebsocketCommunicator, kind: str, timeout_s: float = 10) -> dict[str, Any]:
+async def frame(socket: Socket, kind: str, timeout_s: float = 10) -> dict[str, Any]:
     """The next frame of a kind, past those of other kinds."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -157,7 +168,7 @@ async def frame(socket: WebsocketCommunicator, kind: str, timeout_s: float = 10)
                 return received
 
 
-async def closing(socket: WebsocketCommunicator, timeout_s: float = 10) -> tuple[int, str]:
+async def closing(socket: Socket, timeout_s: float = 10) -> tuple[int, str]:
     """The code and the reason with which the server closes, past frames that come before."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.dataclasses import SearchResult
@@ -40,7 +40,10 @@ class MiaAdminSite(UnfoldAdminSite):
     index_title = "Overview"
 
     def extra_urls(self) -> list[URLPattern]:
-        return [path("network/live/", self.admin_view(live_page), name="network_live")]
+        return [
+            path("network/live/", self.admin_view(live_page), name="network_live"),
+            path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(no_such_page), name="view_on_site"),
+        ]
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Pages by name, and with `extended` rows too; remembered by nobody, since what may be seen can change."""
@@ -95,3 +98,8 @@ class MiaAdminSite(UnfoldAdminSite):
                 for row in rows[:FOUND_PER_TABLE]
             ]
         return found
+
+
+def no_such_page(request: HttpRequest, content_type_id: str, object_id: str) -> HttpResponse:
+    """In place of Django's way from a row to its public page: no row has one, and odd ids would be a 500 there."""
+    raise Http404

@@ -36,7 +36,7 @@ redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', math.ceil(full_
 return 0
 """
 
-REDIS_TIMEOUT_S: Final = 0.5
+REDIS_TIMEOUT_S: Final = 1.0
 REDIS_PAUSE_S: Final = 1.0
 LONGEST_KEY: Final = 80
 

@@ -66,7 +66,7 @@ def reload(job: Job) -> Job:
 
 def hold(job: Job, miner: Miner, *, acked: bool = False) -> Job:
     """The job in this miner's hands, as a claim leaves it; running when `acked`."""
-    given = {"jobs": [job.pk], "miners": [miner.pk], "leases": [limits.OFFER], "acked": [acked]}
+    given = {"jobs": [job.pk], "miners": [miner.pk], "models": [""], "leases": [limits.OFFER], "acked": [acked]}
     with platform_scope(), connection.cursor() as cursor:
         cursor.execute(fencing.OFFER, given)
         assert cursor.rowcount == 1, "the job is not queued"

@@ -178,6 +178,7 @@ class Simulator:
                 {
                     "jobs": [job for job, _ in pairs],
                     "miners": [miner.pk] * len(pairs),
+                    "models": [""] * len(pairs),
                     "leases": [OFFER] * len(pairs),
                     "acked": [False] * len(pairs),
                 },

@@ -36,6 +36,7 @@ class Writer:
             "topic": TOPIC,
             "resume_text": resume_text,
             "model": "",
+            "served_model": "qwen2.5-7b",
         }
         await streams.open_streams([offer])
         return self.attempt * 10
@@ -209,7 +210,7 @@ def test_what_readers_are_told_is_what_the_log_says(redis_client: Any) -> None:
             assert heard.get_message(timeout=0.1) is None
         job_id = str(writer.job_id)
         assert events == [
-            {"type": "started", "job_id": job_id, "attempt": 1, "model": ""},
+            {"type": "started", "job_id": job_id, "attempt": 1, "model": "qwen2.5-7b"},
             {"type": "delta", "job_id": job_id, "attempt": 1, "offset": 0, "text": 'a "quoted"\n𝔘 word'},
         ]
 

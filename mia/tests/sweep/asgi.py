@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from accounts.services import forget_keys
+from chats.access import forget_bots
 from mia.asgi import application
+from miners.profiles import forget_all
 from miners.tests.lane import platform
 
 HOST = "testserver"
@@ -165,8 +168,17 @@ def socket_scope(path: str, headers: Mapping[str, str]) -> dict[str, Any]:
 def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
     """Runs an asynchronous scenario on the whole platform, from a synchronous test."""
 
+    forget_everything()
+
     async def inside() -> Any:
         async with platform(), asyncio.timeout(RUN_S):
             return await scenario()
 
     return asyncio.run(inside())
+
+
+def forget_everything() -> None:
+    """What this process remembers for some seconds: keys, origins, bots and miners."""
+    forget_keys()
+    forget_bots()
+    forget_all()

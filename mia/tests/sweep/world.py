@@ -288,8 +288,13 @@ def make_owner(letter: str, miner: Miner) -> Owner:
 
 
 def staff_cookies(a: Owner) -> dict[str, str]:
-    """Sessions of the owner and the viewer of A, and of somebody who belongs to no business."""
-    people = {"owner": a.people[0], "viewer": a.people[1], "outsider": UserFactory(email="outsider@example.org")}
+    """Sessions of the owner and the viewer of A, of somebody who belongs to no business, and of platform staff."""
+    people = {
+        "owner": a.people[0],
+        "viewer": a.people[1],
+        "outsider": UserFactory(email="outsider@example.org"),
+        "root": UserFactory(email="root@example.org", superuser=True),
+    }
     return {name: session_of(person) for name, person in people.items()}
 
 
