@@ -19,7 +19,15 @@ from django.urls import path
 from django.utils import timezone
 
 from mia.lib.api import application_error
-from mia.lib.errors import ApplicationError, InvalidRequest, MethodNotAllowed, PayloadTooLarge, ServerError, error_body
+from mia.lib.errors import (
+    ApplicationError,
+    InvalidRequest,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    ServerError,
+    UnsupportedMediaType,
+    error_body,
+)
 from mia.lib.logging import bind_request
 from mia.lib.middleware import REQUEST_ID_HEADER, choose_request_id
 from mia.lib.strict_json import parse_strict_json
@@ -31,6 +39,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Mapping[str, str]
+
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,10 @@ class HotRequest:
             raise InvalidRequest("The query string is malformed.") from error
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object; raises InvalidRequest."""
+        """The body as a JSON object; raises UnsupportedMediaType and InvalidRequest."""
+        media_type = self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if self.body and media_type != JSON:
+            raise UnsupportedMediaType
         data = parse_strict_json(self.body)
         if not isinstance(data, dict):
             raise InvalidRequest("The body must be a JSON object.")
@@ -195,7 +208,7 @@ class HotEndpoint:
 
     async def _answer(self, response: HotResponse, extra: Headers) -> None:
         body = response.body
-        headers = {"content-type": "application/json", "content-length": str(len(body)), "cache-control": "no-store"}
+        headers = {"content-type": JSON, "content-length": str(len(body)), "cache-control": "no-store"}
         await self.start(response.status, {**headers, **extra, **response.headers})
         await self.write(body, more=False)
 

@@ -57,7 +57,9 @@ def _nothing_left_over(site: Site) -> Iterator[None]:
     yield
     site.sql("UPDATE miners_miner SET status = 'offline', last_active = NULL, fault_count = 0, job_count = 0")
     site.sql("UPDATE miners_miner SET trust = 1 WHERE id <> %s", site.facts["miners"][-1][0])
-    open_jobs = "UPDATE miners_job SET state = 'cancelled', finished_at = now() WHERE state IN ('queued', 'offered', 'running')"
+    open_jobs = (
+        "UPDATE miners_job SET state = 'cancelled', finished_at = now() WHERE state IN ('queued', 'offered', 'running')"
+    )
     site.sql(open_jobs)
 
 
@@ -324,7 +326,9 @@ def test_five_hundred_miners_reconnect_at_once(site: Site) -> None:
         jobs = [ask(site, f"Question {number}").job_id for number in range(40)]
         until(lambda: len(herd.offered) >= len(jobs), "every question to be handed out", 30)
         most = site.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'mia'")[0]["count"]
-    waited = "SELECT extract(epoch FROM offered_at - created_at)::float AS s FROM miners_job WHERE id = ANY (%s::uuid[])"
+    waited = (
+        "SELECT extract(epoch FROM offered_at - created_at)::float AS s FROM miners_job WHERE id = ANY (%s::uuid[])"
+    )
     delays = sorted(row["s"] for row in site.sql(waited, jobs))
     assert sorted(herd.offered) == sorted(jobs), "each job once"
     assert delays[-1] <= 1.0, delays
@@ -350,7 +354,14 @@ def test_bad_input_writes_nothing(site: Site, hands: list[HandMiner], name: str)
     count = "SELECT (SELECT count(*) FROM miners_job) AS jobs, (SELECT count(*) FROM miners_miner) AS miners"
     before = site.sql(count)
     headers = {"Authorization": f"Bearer {hands[0].key}", "Content-Type": "application/json"}
-    paths = ["/job/claim", "/heartbeat", "/job/chunks", "/job/result", f"/miner/{hands[0].id}/status", "/register_miner"]
+    paths = [
+        "/job/claim",
+        "/heartbeat",
+        "/job/chunks",
+        "/job/result",
+        f"/miner/{hands[0].id}/status",
+        "/register_miner",
+    ]
     for path in paths:
         reply = requests.post(site.url + path, data=BAD_BODIES[name], headers=headers, timeout=10)
         assert is_refusal(reply, 400), (path, reply.status_code, reply.text)

@@ -225,7 +225,7 @@ def test_resting_earns_no_credit() -> None:
     make_job(business_id=rested)
     for _ in range(20):
         make_job(business_id=busy)
-    miner, key = make_miner(slots=16)
+    _, key = make_miner(slots=16)
     claim(key, slots=16)
     owner = {str(make_job(business_id=rested).pk): rested for _ in range(4)}
     served = [owner.get(job, busy) for job in claim(key, slots=4)]

@@ -124,7 +124,7 @@ def test_a_lost_wake_up_costs_a_second(redis_client: Any, embedded_redis: Any) -
 
 
 def test_a_cancellation_answers_the_poll_of_the_miner_that_works_on_it() -> None:
-    miner, key = make_miner()
+    _, key = make_miner()
     job = make_job()
 
     async def scenario() -> None:

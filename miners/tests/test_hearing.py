@@ -32,7 +32,7 @@ def clock() -> Clock:
 @pytest.fixture(autouse=True)
 def _signed(redis_client: Any) -> Iterator[None]:
     redis_client.set(SIGN_KEY, "1")
-    yield
+    return
 
 
 def rounds(ears: Hearing, clock: Clock, seconds: float) -> list[bool]:

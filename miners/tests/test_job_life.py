@@ -1,6 +1,7 @@
 """A job's whole life against a model: every order of claims, words, silences, results and refusals, on PostgreSQL."""
 
 import asyncio
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -290,7 +291,8 @@ class JobLife(RuleBasedStateMachine):
     def _settle_race(self, job: ModelJob, attempt: ModelAttempt, other: str, first: str, second: Any) -> None:
         if first in {"accepted", "duplicate"}:
             lost = {"result": {"accepted", "duplicate"}, "cancel": {False}, "reap": {0, 1}, "error": {""}}[other]
-            assert second in lost and (first, second) != ("duplicate", "duplicate")
+            assert second in lost
+            assert (first, second) != ("duplicate", "duplicate")
             job.output, job.shown = attempt.own, attempt.own
             job.end(JobState.COMPLETED)
         else:
@@ -326,7 +328,7 @@ class JobLife(RuleBasedStateMachine):
         for row in counted:
             assert row["live"] == (row["state"] in {JobState.OFFERED, JobState.RUNNING}), row
             assert row["taken"] == (row["state"] == JobState.COMPLETED), row
-        for (job, number, fence), (next_job, next_number, next_fence) in zip(fences, fences[1:], strict=False):
+        for (job, number, fence), (next_job, next_number, next_fence) in itertools.pairwise(fences):
             assert job != next_job or (next_number == number + 1 and next_fence > fence)
 
     @invariant()

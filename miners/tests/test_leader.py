@@ -101,7 +101,7 @@ def test_offers_and_deadlines_run_out_even_then(dispatcher: Dispatcher) -> None:
 
 
 def test_the_snapshot_is_there_for_dashboards_that_open(dispatcher: Dispatcher, redis_client: Any) -> None:
-    miner, _ = make_miner(name="berlin-1")
+    _, _ = make_miner(name="berlin-1")
     dispatcher.tick()
     state = json.loads(redis_client.get(SNAPSHOT_KEY))
     assert [row["name"] for row in state["miners"]] == ["berlin-1"]

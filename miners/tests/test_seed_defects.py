@@ -221,7 +221,7 @@ def test_m28_nobody_becomes_a_miner_by_reporting() -> None:
 
 
 def test_m29_errors_say_nothing_of_the_inside() -> None:
-    miner, key = make_miner()
+    _, key = make_miner()
     replies = [
         send("post", "/job/result", key, "{").content,
         send("post", "/job/result", key, {"job_id": "'; DROP TABLE miners_job; --"}).content,

@@ -36,7 +36,9 @@ class Machine:
         return self
 
     def wait_until_online(self) -> "Machine":
-        online = "SELECT 1 FROM miners_miner WHERE name = %s AND last_active > now() - interval '3 s' AND status = 'idle'"
+        online = (
+            "SELECT 1 FROM miners_miner WHERE name = %s AND last_active > now() - interval '3 s' AND status = 'idle'"
+        )
         until(lambda: self.site.sql(online, self.name), f"{self.name} to come; {self.said()}", 30)
         return self
 
@@ -136,7 +138,9 @@ class Keeper:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join(5)
 

@@ -143,6 +143,6 @@ def check_screens(site: Site, visitors: list[Visitor]) -> None:
     """What visitors saw is what was kept, letter by letter."""
     kept = {str(row["id"]): row["output"] for row in site.sql("SELECT id, output FROM miners_job")}
     for number, visitor in enumerate(visitors):
-        assert visitor.is_done, (number, visitor.job_id)
+        assert visitor.is_done, (number, visitor.taken, visitor.events)
         assert visitor.problems == []
         assert visitor.shown == kept[visitor.job_id] == answer_to(number)

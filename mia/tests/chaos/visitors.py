@@ -1,5 +1,6 @@
 """Somebody who asks, reads the answer as it is streamed, and comes back when the connection breaks."""
 
+import itertools
 import json
 import threading
 import time
@@ -62,7 +63,7 @@ class Visitor:
         give_up_at = time.monotonic() + seconds
         while not self.is_done and time.monotonic() < give_up_at:
             try:
-                self._read_stream()
+                self._read_stream(give_up_at)
             except BROKEN:
                 time.sleep(RETRY_S)
         return self
@@ -72,15 +73,16 @@ class Visitor:
         thread.start()
         return thread
 
-    def _read_stream(self) -> None:
+    def _read_stream(self, give_up_at: float) -> None:
         headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
         with self._session.get(self.url + self.taken["stream_url"], headers=headers, stream=True, timeout=20) as reply:
             if reply.status_code != 200:
                 time.sleep(RETRY_S)
                 return
             for event in events_of(reply):
-                self._hear(event)
-                if self.is_done:
+                if event:
+                    self._hear(event)
+                if self.is_done or time.monotonic() > give_up_at:
                     return
 
     def _hear(self, event: dict[str, Any]) -> None:
@@ -102,7 +104,7 @@ class Visitor:
     def longest_pause_s(self) -> float:
         """Between two pieces of text."""
         times = self.times_of("delta")
-        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def result(self) -> dict[str, Any]:
         """What the platform keeps of the answer."""
@@ -112,7 +114,7 @@ class Visitor:
 
 
 def events_of(reply: requests.Response) -> Iterator[dict[str, Any]]:
-    """The stream's events; `id_line` is the id that came with each, or ''."""
+    """The stream's events, {} for a sign of life; `id_line` is the id that came with each, or ''."""
     id_line, data = "", ""
     for raw in reply.iter_lines(chunk_size=1, decode_unicode=False):
         line = raw.decode()
@@ -120,6 +122,6 @@ def events_of(reply: requests.Response) -> Iterator[dict[str, Any]]:
             id_line = line[4:]
         elif line.startswith("data: "):
             data = line[6:]
-        elif not line and data:
-            yield {**json.loads(data), "id_line": id_line}
+        elif not line:
+            yield {**json.loads(data), "id_line": id_line} if data else {}
             id_line, data = "", ""

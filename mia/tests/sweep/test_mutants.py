@@ -30,6 +30,7 @@ import chats.access
 import chats.admittance
 import chats.attendance
 import chats.services
+import chats.views
 import mia.lib.api
 import miners.sockets
 import miners.views
@@ -274,7 +275,7 @@ BEHIND_ROW_SECURITY = [
         "a bot is found by its id alone",
         api("chat_config", people=SERVER),
         [Hole(chats.services, "access_bot", any_bot)],
-        [BOT],
+        [BOT, BUSINESS],
     ),
     Mutant(
         "a list in the admin shows all rows",
@@ -345,7 +346,10 @@ BEHIND_NOTHING_ELSE = [
     Mutant(
         "the kind of key is not looked at",
         api("chat_config", people=["miner", "API client"]),
-        [Hole(accounts.permissions.HasAllowedKind, "has_permission", yes)],
+        [
+            Hole(accounts.permissions.HasAllowedKind, "has_permission", yes),
+            Hole(chats.views.KeyThrottle, "allow_request", yes),
+        ],
     ),
     Mutant(
         "the stream takes any kind of key",
