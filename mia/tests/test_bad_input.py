@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, to whatever address: one error shape, nothing written, nothing told of the inside."""
+"""Whatever is wrong with a request, to whatever address: one error shape, nothing written, nothing leaked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills an empty database for a site under test, as a process of its own: `python -m mia.tests.chaos.seeding MINERS`."""
+"""Fills an empty database for a site under test, in its own process: `python -m mia.tests.chaos.seeding MINERS`."""
 
 import json
 import os
