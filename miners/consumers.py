@@ -30,9 +30,9 @@ Row = dict[str, Any]
 
 
 class NextJob(HotEndpoint):
-    """`GET /job/next`, and `POST /job/claim` with the same in a body: waits for work, at most 55 s."""
+    """`GET /job/next`: waits for work, at most 55 s."""
 
-    methods: ClassVar[frozenset[str]] = frozenset({"GET", "POST"})
+    methods: ClassVar[frozenset[str]] = frozenset({"GET"})
 
     async def handle(self, request: HotRequest) -> HotResponse:
         profile = await authenticate(request.bearer)
@@ -50,6 +50,12 @@ class NextJob(HotEndpoint):
         skipped = {} if handed.offers else await dispatch.skipped(seat)
         body = wire.poll_body(handed.offers, skipped=skipped, cancel=handed.cancelled, drain=profile.drain_requested)
         return HotResponse(body)
+
+
+class ClaimJob(NextJob):
+    """`POST /job/claim`: the same, asked for in a body."""
+
+    methods: ClassVar[frozenset[str]] = frozenset({"POST"})
 
 
 async def _wait(seat: Seat, longest_s: float) -> Handed:

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, to whatever address: one error shape, nothing written, nothing leaked."""
+"""Whatever is wrong with a request, wherever it goes: one error shape, nothing written, nothing told of the inside."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ BAD_QUERIES: Final = {
     "no numbers": "before=x&bot_id=x&wait=x&slots=x",
     "huge numbers": f"before={'9' * 400}&bot_id={'9' * 400}&wait={'9' * 400}&slots={'9' * 400}",
     "other numbers": "before=1e400&bot_id=NaN&wait=-1&slots=-1",
-    "other digits": "before=%D9%A1&bot_id=%D9%A1&wait=%D9%A1&slots=%D9%A1",
+    "other digits": "before=%D9%A1&bot_id=%D9%A1&wait=%C2%B2&slots=%D9%A1",
     "many fields": "&".join(f"before{number}={number}&wait=-1&bot_id=x&before=x&slots=x" for number in range(300)),
 }
 WRONG_VALUES: Final[dict[str, list[Any]]] = {
@@ -112,6 +112,7 @@ class Court:
         **headers: str,
     ) -> Answer:
         """One wrong request; `headers` replace those of the caller."""
+        forget_limits()
         own = self.ids(operation)
         content = json.dumps(operation.body(own)).encode() if body is None and operation.body(own) else body or b""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -137,7 +138,6 @@ class Court:
         """Does something to each operation, after which no table may have changed."""
         before = self.judge.watch.everything()
         for operation in chosen:
-            forget_limits()
             await act(operation)
             after = self.judge.watch.everything()
             if changed := differing(before, after):
@@ -244,6 +244,8 @@ def test_a_value_of_another_type_is_refused(court: Court) -> None:
 def wrong_values(name: str, part: dict[str, Any]) -> list[Any]:
     """What a field must not take, by what the schema says of it."""
     wrong = list(WRONG_VALUES.get(part.get("type", ""), []))
+    if part.get("format") == "uuid":
+        wrong.remove(True)  # A whole number is a UUID too, of something that does not exist.
     if "enum" in part:
         wrong.append("none of these")
     if part.get("format") in {"uuid", "email"}:
@@ -284,9 +286,9 @@ def test_a_wrong_query_is_refused_or_ignored(court: Court) -> None:
     async def act(operation: Operation) -> None:
         for what, query in BAD_QUERIES.items():
             known = set(operation.query_names) & {"before", "bot_id", "wait", "slots"}
-            await court.send(operation, what, {400} if known else {200, 204, 400, 403, 409}, query=query)
+            await court.send(operation, what, {400} if known else {200, 400, 401}, query=query)
 
-    chosen = [item for item in operations() if item.is_safe and item.id != "get_own_miner"]
+    chosen = [item for item in operations() if item.is_safe]
     run(lambda: court.each(chosen, act))
 
 

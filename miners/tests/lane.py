@@ -10,13 +10,13 @@ from typing import Any
 from mia.lib.database import close_pool
 from mia.lib.redis import close_async_redis
 from miners import profiles
-from miners.consumers import Chunks, Heartbeat, NextJob
+from miners.consumers import Chunks, ClaimJob, Heartbeat, NextJob
 from miners.handoff import close_handoff
 from miners.hub import close_hub
 
 ENDPOINTS: dict[str, Any] = {
     "/job/next": NextJob,
-    "/job/claim": NextJob,
+    "/job/claim": ClaimJob,
     "/heartbeat": Heartbeat,
     "/job/chunks": Chunks,
 }
