@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from mia.lib.errors import Unavailable
 from mia.lib.http import OutboundError, get_json
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ REFETCH_EVERY_S = 60.0
 KEPT_S = 24 * 3600.0
 WAIT_FOR_OTHER_FETCH_S = 5.0
 FETCH_TIMEOUT_S = 3.0
+MOST_WAITING = 4
 MAX_KEYS = 32
 MIN_KEY_BITS = 2048
 NEVER = float("-inf")
@@ -53,16 +55,19 @@ class KeySets:
     """The key sets of this process by address.
 
     An address is asked again after ten minutes, or for an unknown key id, but never twice within a minute: a flood of
-    made-up ids does not reach the issuer. While it is down the last good keys serve for a day.
+    made-up ids does not reach the issuer. While it is down the last good keys serve for a day. Addresses that hang
+    hold at most `most_waiting` threads together, whoever sends tokens of however many issuers.
     """
 
-    def __init__(self, fetch: Fetch, clock: Clock = time.monotonic) -> None:
+    def __init__(self, fetch: Fetch, clock: Clock = time.monotonic, *, most_waiting: int = 16) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._seats = threading.BoundedSemaphore(most_waiting)
         self._sets: dict[str, KeySet] = {}
         self._lock = threading.Lock()
 
     def find(self, url: str, key_id: str | None) -> RSAPublicKey | None:
+        """Blocking, for as long as a fetch takes. Raises Unavailable when too many wait for addresses already."""
         with self._lock:
             key_set = self._sets.setdefault(url, KeySet())
         if self._is_stale(key_set) or key_set.pick(key_id) is None:
@@ -82,6 +87,18 @@ class KeySets:
         return self._clock() - key_set.asked_at >= REFETCH_EVERY_S
 
     def _refresh(self, url: str, key_set: KeySet) -> None:
+        if not self._may_ask(key_set) and not key_set.lock.locked():
+            return
+        if not self._seats.acquire(blocking=False):
+            if key_set.keys:
+                return
+            raise Unavailable
+        try:
+            self._refresh_seated(url, key_set)
+        finally:
+            self._seats.release()
+
+    def _refresh_seated(self, url: str, key_set: KeySet) -> None:
         # One thread asks; others go on with the keys there are, and wait only where there are none.
         wait_s = 0.0 if key_set.keys else WAIT_FOR_OTHER_FETCH_S
         if not key_set.lock.acquire(blocking=wait_s > 0, timeout=wait_s if wait_s > 0 else -1):
@@ -141,4 +158,4 @@ def fetch_key_set(url: str) -> object:
         raise JwksUnavailable(error.reason) from error
 
 
-key_sets = KeySets(fetch_key_set)
+key_sets = KeySets(fetch_key_set, most_waiting=MOST_WAITING)

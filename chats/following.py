@@ -167,8 +167,6 @@ class Follower:
             return await self._catch_up_with(earlier)
         if self._last_seen.is_beyond(earlier):
             return self._resume(last)
-        if self._last_seen.has_all_of(earlier):
-            return []
         self._resume(earlier)
         return await self._catch_up_with(earlier)
 
@@ -179,10 +177,15 @@ class Follower:
         return []
 
     def _is_awaited(self, work: Work) -> bool:
-        """Whether an answer that is over already is news to this reader: it came for it, or saw it begin."""
+        """Whether an answer that is over already is news to this reader: it came for it, or saw it begin.
+
+        Who has every letter may have been cut off just before the end was told, and is told it again.
+        """
         if self._last_seen is None:
             return self.shown.job_id == work.job_id
-        return not self._last_seen.is_beyond(work) and not self._last_seen.has_all_of(work)
+        if self._last_seen.has_all_of(work):
+            return self.shown.job_id in {None, work.job_id}
+        return not self._last_seen.is_beyond(work)
 
     # --- Later
 

@@ -256,11 +256,11 @@ class TestHangingRedis:
         yield
         embedded_redis.child.send(signal.SIGCONT)
 
-    def test_it_costs_half_a_second_and_then_nothing(self):
+    def test_it_costs_a_second_once_and_then_nothing(self):
         started = time.monotonic()
         decisions = [take(SLOW, "a") for _ in range(20)]
         assert all(decision.limiter_down for decision in decisions)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 2.0
 
     def test_a_coroutine_waits_no_longer(self):
         async def take_once():
@@ -271,7 +271,7 @@ class TestHangingRedis:
             return decision.allowed, waited_s
 
         allowed, waited_s = asyncio.run(take_once())
-        assert (allowed, waited_s < 1.0) == (False, True)
+        assert (allowed, waited_s < 2.0) == (False, True)
 
 
 class TestClients:

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.chaos
 QUESTIONS = 1000
 VISITORS = 40
 MACHINES = 5
+MORTALS = 2
+"""The miners that are killed, again and again: a job that three different ones died of would rightly fail."""
 MINER_KILLS = 30
 WEB_KILLS = 5
 LONGEST_S = 90.0
@@ -86,7 +88,7 @@ class Havoc:
 def test_a_thousand_questions_survive_the_chaos(site: Site) -> None:
     seed = random.SystemRandom().randrange(10**6)
     machines = [Machine(site, f"machine-{number}", ACTS, slots=8).start() for number in range(MACHINES)]
-    havoc = Havoc(site, machines, seed)
+    havoc = Havoc(site, machines[:MORTALS], seed)
     began = time.monotonic()
     try:
         for machine in machines:
