@@ -14,6 +14,7 @@ from accounts.models import Business, JwtIssuer
 from accounts.tests.factories import JwtIssuerFactory
 from accounts.tests.tokens import KeyServer, claims_for, jwk, rsa_key, serve_keys, sign
 from accounts.tokens import BadToken, resolve_token
+from mia.lib.errors import Unavailable
 
 OLD, NEW = "old", "new"
 
@@ -126,6 +127,27 @@ def test_threads_share_one_fetch(issuer: Issuer) -> None:
         thread.join(timeout=10)
     assert found == [True] * 12
     assert issuer.asked == 1
+
+
+def test_addresses_that_hang_hold_few_threads() -> None:
+    hung, asked = threading.Event(), threading.Semaphore(0)
+
+    def fetch(url: str) -> object:
+        asked.release()
+        hung.wait(10)
+        return {"keys": [jwk(rsa_key(OLD), OLD)]}
+
+    sets = KeySets(fetch, most_waiting=2)
+    threads = [threading.Thread(target=sets.find, args=[f"https://{number}.example", OLD]) for number in range(2)]
+    for thread in threads:
+        thread.start()
+        assert asked.acquire(timeout=5)
+    with pytest.raises(Unavailable):
+        sets.find("https://third.example", OLD)
+    hung.set()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sets.find("https://third.example", OLD) is not None
 
 
 @pytest.mark.parametrize(

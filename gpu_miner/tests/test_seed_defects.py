@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from gpu_miner.config import ConfigError, load
+from gpu_miner.config import load_settings
+from gpu_miner.errors import ConfigError
 from gpu_miner.tests.fake_platform import FakePlatform
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def test_m36_a_running_miner_listens_on_no_port(platform: FakePlatform, tmp_path
         stderr=subprocess.DEVNULL,
     )
     try:
-        until_polling(platform)
+        platform.wait(lambda: any("job" in path for path, _body, _headers in platform.seen), timeout_s=20)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         open_sockets = [socket for member in family for socket in member.net_connections("inet")]
         assert open_sockets, "it is connected to the platform"
@@ -37,14 +37,7 @@ def test_m36_a_running_miner_listens_on_no_port(platform: FakePlatform, tmp_path
         process.wait(10)
 
 
-def until_polling(platform: FakePlatform) -> None:
-    give_up_at = time.monotonic() + 20
-    while not platform.polls:
-        assert time.monotonic() < give_up_at, "it never asked for work"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("url", ["http://mia.example", "http://192.0.2.7:8000", "http://127.0.0.1.evil.example"])
 def test_m37_keys_and_words_are_not_sent_in_the_clear(url: str) -> None:
     with pytest.raises(ConfigError, match="unencrypted"):
-        load(["--url", url, "--name", "m1"], {})
+        load_settings(["--url", url, "--name", "m1"], {})
