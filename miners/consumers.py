@@ -107,7 +107,7 @@ class Heartbeat(HotEndpoint):
         profile = await authenticate(request.bearer)
         beat = validated(wire.HeartbeatSerializer, request.json())
         check_own_id(profile, beat.get("miner_id"))
-        pending = await presence.note_heartbeat(profile, beat)
+        slots = await presence.note_heartbeat(profile, beat)
         said = [Said(job["job_id"], job["fence"], job["phase"], progressed=False) for job in beat["jobs"]]
         rows = await renew(profile.id, said)
         return HotResponse(
@@ -118,7 +118,7 @@ class Heartbeat(HotEndpoint):
                     {"job_id": str(row["job"]), "verdict": verdict(row), "lease_ms": lease_ms(row)} for row in rows
                 ],
                 "drain": profile.drain_requested,
-                "config": wire.config_body(profile.slots) if pending else None,
+                "config": None if slots is None else wire.config_body(slots),
             }
         )
 

@@ -22,9 +22,13 @@ Offer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Claimed:
-    """What one claim gave to whom; `is_exhausted` when the queue holds nothing more for these seats."""
+    """What one claim gave to whom; `is_exhausted` when the queue holds nothing more for these seats.
+
+    `stale` seats were parked before their miners' trust, drain or limits changed and have to ask again.
+    """
 
     offers: tuple[tuple[Seat, Offer], ...]
+    stale: tuple[Seat, ...]
     is_exhausted: bool
     hold_ms: float | None
 
@@ -53,7 +57,9 @@ async def claim(seats: Sequence[Seat]) -> Claimed:
         await _open_streams(offers)
     by_job = {offer["id"]: offer for offer in offers}
     given = tuple((seat, by_job[job_id]) for job_id, seat in matched.pairs if job_id in by_job)
-    return Claimed(offers=given, is_exhausted=found < limit and matched.hold_ms is None, hold_ms=matched.hold_ms)
+    stale = tuple({id(seat): seat for job_id, seat in matched.pairs if job_id not in by_job}.values())
+    is_exhausted = found < limit and matched.hold_ms is None and not stale
+    return Claimed(offers=given, stale=stale, is_exhausted=is_exhausted, hold_ms=matched.hold_ms)
 
 
 async def _offer(connection: database.Connection, matched: Match) -> list[Offer]:
@@ -65,6 +71,8 @@ async def _offer(connection: database.Connection, matched: Match) -> list[Offer]
         "models": [next(iter(seat.profile.model_ids), "") for _, seat in matched.pairs],
         "leases": [_first_lease(seat) for _, seat in matched.pairs],
         "acked": [seat.profile.is_first_protocol for _, seat in matched.pairs],
+        "trusts": [int(seat.profile.trust) for _, seat in matched.pairs],
+        "slots": [seat.slots for _, seat in matched.pairs],
     }
     return await (await connection.execute(fencing.OFFER, parameters)).fetchall()
 

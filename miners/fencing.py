@@ -45,11 +45,14 @@ OFFER_FIELDS: Final = """
     greatest(extract(epoch FROM deadline - clock_timestamp()) * 1000, 0)::bigint AS deadline_ms
 """
 
+# A poll may have been parked since before its miner was found out, drained or cut down: it then gets nothing more.
 OFFER: Final = f"""
 WITH given AS (
-    SELECT * FROM unnest(%(jobs)s::uuid[], %(miners)s::bigint[], %(models)s::text[], %(leases)s::interval[],
-                         %(acked)s::boolean[])
-    AS g(job, miner, model, lease, acked)
+    SELECT g.* FROM unnest(%(jobs)s::uuid[], %(miners)s::bigint[], %(models)s::text[], %(leases)s::interval[],
+                           %(acked)s::boolean[], %(trusts)s::int[], %(slots)s::int[])
+    AS g(job, miner, model, lease, acked, trust, slots)
+    JOIN miners_miner m ON m.id = g.miner
+     AND m.trust >= g.trust AND NOT m.drain_requested AND g.slots <= least(m.slots, nullif(m.max_slots, 0))
 ), taken AS (
     UPDATE miners_job j
     SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'),

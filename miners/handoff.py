@@ -8,6 +8,7 @@ costs none.
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -149,12 +150,13 @@ class HandOff:
             self._claims += 1
             claimed = await claim([parked.seat for parked in asked])
             self._hand_out(asked, claimed.offers)
+            self._let_go(parked for parked in asked if parked.seat in claimed.stale)
             if claimed.hold_ms is not None:
                 asyncio.get_running_loop().call_later(claimed.hold_ms / 1000, self._nudge.set)
             if claimed.is_exhausted:
                 self._idle_kinds.update(parked.seat.capability for parked in asked)
-            if claimed.is_exhausted or not claimed.offers:
-                self._let_go_of_the_impatient(asked)
+            if claimed.is_exhausted or not (claimed.offers or claimed.stale):
+                self._let_go(parked for parked in asked if parked.is_impatient)
                 return
 
     async def _report_claims(self) -> None:
@@ -168,9 +170,9 @@ class HandOff:
         except RedisError:
             return
 
-    def _let_go_of_the_impatient(self, asked: list[Parked]) -> None:
-        for parked in asked:
-            if parked.is_impatient and parked in self._parked:
+    def _let_go(self, polls: Iterable[Parked]) -> None:
+        for parked in polls:
+            if parked in self._parked:
                 self._parked.remove(parked)
                 _answer(parked, Handed())
 

@@ -24,7 +24,7 @@ UPDATE miners_miner m
 SET last_active = now(), status = %(status)s, slots_free = %(slots_free)s, config_pending = false,
     gpu_stats = CASE WHEN %(gpu)s::jsonb IS NULL THEN m.gpu_stats ELSE %(gpu)s::jsonb END
 FROM before WHERE m.id = before.id
-RETURNING before.config_pending
+RETURNING before.config_pending, least(m.slots, nullif(m.max_slots, 0)) AS slots
 """
 
 _noted_at: dict[int, float] = {}
@@ -39,12 +39,12 @@ async def note_poll(profile: MinerProfile) -> None:
     await database.fetch(NOTE_POLL, {"miner": profile.id})
 
 
-async def note_heartbeat(profile: MinerProfile, beat: Mapping[str, Any]) -> bool:
-    """Whether the miner has to be told its limits again."""
+async def note_heartbeat(profile: MinerProfile, beat: Mapping[str, Any]) -> int | None:
+    """How many jobs the miner may have at once, if it has to be told so again; the profile may be older than that."""
     gpu = database.json_value(beat.get("gpu") or None)
     parameters = {"miner": profile.id, "status": beat["status"], "slots_free": beat["slots_free"], "gpu": gpu}
     rows = await database.fetch(NOTE_HEARTBEAT, parameters)
-    return bool(rows and rows[0]["config_pending"])
+    return int(rows[0]["slots"]) if rows and rows[0]["config_pending"] else None
 
 
 def timestamp() -> str:

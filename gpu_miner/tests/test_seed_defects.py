@@ -33,8 +33,8 @@ def test_m36_a_running_miner_listens_on_no_port(platform: FakePlatform, tmp_path
         assert open_sockets, "it is connected to the platform"
         assert not [socket for socket in open_sockets if socket.status == psutil.CONN_LISTEN or not socket.raddr]
     finally:
-        process.kill()
-        process.wait(10)
+        process.terminate()
+        process.wait(15)
 
 
 @pytest.mark.parametrize("url", ["http://mia.example", "http://192.0.2.7:8000", "http://127.0.0.1.evil.example"])

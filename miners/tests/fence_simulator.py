@@ -181,6 +181,8 @@ class Simulator:
                     "models": [""] * len(pairs),
                     "leases": [OFFER] * len(pairs),
                     "acked": [False] * len(pairs),
+                    "trusts": [0] * len(pairs),
+                    "slots": [1] * len(pairs),
                 },
             ).fetchall()
 

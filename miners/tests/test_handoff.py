@@ -11,10 +11,11 @@ from django.utils import timezone
 from mia.lib.drain import Drain
 from mia.lib.redis import async_redis
 from miners import handoff as handoff_module
-from miners.choices import JobState
+from miners.choices import JobState, Trust
 from miners.choices import Lane as JobLane
 from miners.handoff import CLAIMS_KEY, HandOff, handoff
 from miners.matching import Seat
+from miners.models import Miner
 from miners.profiles import authenticate
 from miners.services import cancel_job
 from miners.tests.factories import make_job, make_miner, reload
@@ -138,6 +139,29 @@ def test_a_cancellation_answers_the_poll_of_the_miner_that_works_on_it() -> None
         reply = (await poll).data
         assert reply["cancel"] == [str(job.pk)]
         assert time.monotonic() - started < 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "change", [{"trust": Trust.SUSPECT}, {"trust": Trust.BANNED}, {"drain_requested": True}, {"max_slots": 1}]
+)
+def test_a_poll_parked_before_its_miner_was_restricted_gets_nothing_more(change: dict[str, Any]) -> None:
+    """It has to ask again; the job goes to somebody else at once."""
+    parked, key = make_miner()
+    _, other_key = make_miner()
+
+    async def scenario() -> None:
+        first = asyncio.create_task(handoff().wait(await seat_of(key, slots=2), 20))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(handoff().wait(await seat_of(other_key), 20))
+        await asyncio.sleep(0.1)
+        await database_sync_to_async(Miner.objects.filter(pk=parked.pk).update)(**change)
+        started = time.monotonic()
+        job = await submit()
+        assert [offer["id"] for offer in (await second).offers] == [job.pk]
+        assert (await first).offers == ()
+        assert time.monotonic() - started < 0.8
 
     run(scenario)
 

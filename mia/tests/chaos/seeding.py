@@ -29,7 +29,10 @@ def seed(miners: int) -> dict[str, Any]:
     call_command("migrate", verbosity=0)
     Canary.objects.update(is_active=False)
     token = create_enrolment_token(name="chaos", trust=Trust.VERIFIED, max_uses=10_000)[1]
-    return {"keys": [seed_business() for _ in range(BUSINESSES)], "token": token, "miners": seed_miners(miners)}
+    secrets = [seed_business() for _ in range(BUSINESSES)]
+    kinds = (KeyKind.PUBLISHABLE, KeyKind.CLIENT)
+    others = {kind.value: str(ApiKeyFactory(business=BotFactory().business, kind=kind).plain) for kind in kinds}
+    return {"keys": secrets, **others, "token": token, "miners": seed_miners(miners)}
 
 
 def seed_business() -> str:

@@ -1,4 +1,4 @@
-"""A thousand questions while miners, web processes and PostgreSQL are killed: none lost, none answered twice."""
+"""A thousand questions while miners, web processes and PostgreSQL die and Redis is emptied: none lost, none doubled."""
 
 import random
 import threading
@@ -65,6 +65,8 @@ class Havoc:
             self._kill_a_miner()
             if number % 6 == 0:
                 self._kill_a_web()
+            if number % 10 == 4:
+                self._site.empty_redis()
             if number == MINER_KILLS // 2:
                 self._crash_postgres()
 

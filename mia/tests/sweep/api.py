@@ -22,7 +22,7 @@ from mia.tests.sweep.world import World
 Json = dict[str, Any]
 
 AT_ONCE: Final = 16
-FILTERING: Final = frozenset({"visitor", "server", "dashboard", "miner"})
+FILTERING: Final = frozenset({"visitor", "server", "miner"})
 """One of each sort, for the many requests that try undeclared filters."""
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 CHAT: Final = frozenset({"visitor", "server", "dashboard", "dashboard's agent", "dashboard's visitor"})
@@ -300,7 +300,11 @@ class ApiSweep:
         """Names that the schema does not know: one foreign key at a time, and each model's fields together."""
         path, declared = operation.address(own), dict.fromkeys(operation.query_names)
         for owner in identity.victims(self.world):
-            named = [{name: value} for name, value in link_names(owner).items() if name not in declared]
+            named = [
+                {name: value, f"{name}_id": value}
+                for name, value in link_names(owner).items()
+                if not name.endswith("_id") and not {name, f"{name}_id"} & set(declared)
+            ]
             whole = [
                 {name: value for name, value in values.items() if name not in declared}
                 for values in field_values(owner).values()

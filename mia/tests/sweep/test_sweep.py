@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,23 +24,12 @@ from mia.tests.sweep.judge import TOKEN, Judge
 from mia.tests.sweep.sockets import SocketSweep, message_kinds, socket_routes
 from mia.tests.sweep.tasks import sweep_tasks, tenant_tasks
 from mia.tests.sweep.world import SHAPES, World, tenant_models
+from mia.tests.test_api_schema import NOT_IN_THE_SCHEMA
 from miners.models import Job
 from miners.services import submit_job
 from miners.tests.factories import make_request
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-NOT_OF_THE_SWEEP = {
-    # Pages and files that are the same for everybody, and hold nothing of any business.
-    "openapi.json": "the schema",
-    "docs": "the schema's page",
-    "redoc": "the schema's page",
-    "widget.js": "a file",
-    "demo/": "a page with the demo shop's own publishable key",
-    # Opened by a secret link instead of an identity; accounts/tests/test_views.py.
-    "invitation/<str:token>/": "a page behind a secret",
-}
-"""Addresses that are in neither the API's schema nor the admin, each for a reason."""
 
 
 def report(judge: Judge) -> str:
@@ -116,6 +106,19 @@ def ids(world: World) -> dict[str, Any]:
     return {"session_id": world.b.session_id, "job_id": world.b[Job].pk, "miner_id": world.miner.pk}
 
 
+def test_pages_for_everybody_hold_nothing_of_anybody(world: World, judge: Judge) -> None:
+    async def scenario() -> None:
+        for route in NOT_IN_THE_SCHEMA:
+            for identity in identities(world).values():
+                path = "/" + re.sub(r"<.*?>", "nonsense", route)
+                answer = await call("GET", path, headers=identity.headers)
+                assert answer.status in {200, 404}, path
+                judge.read(f"{identity.name}: {path}", answer.text, replace(identity, may_see=""), sent=path)
+
+    run(scenario)
+    assert not judge.findings, report(judge)
+
+
 # --- What miners are told
 
 
@@ -179,7 +182,7 @@ def test_every_prompt_canary_would_be_seen(world: World) -> None:
 def test_every_address_belongs_to_one_of_the_sweeps() -> None:
     api = {operation.path.lstrip("/") for operation in operations()}
     unswept = {route for route, _name in routes() if not route.startswith("admin/") and plain(route) not in api}
-    assert unswept == set(NOT_OF_THE_SWEEP), "in no sweep, or no longer there"
+    assert unswept == set(NOT_IN_THE_SCHEMA), "in no sweep, or no longer there"
     lane = {plain(str(pattern.pattern)) for pattern in http_urlpatterns}
     assert lane <= api
 
