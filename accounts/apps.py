@@ -1,6 +1,7 @@
 """The accounts application."""
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class AccountsConfig(AppConfig):
@@ -12,3 +13,6 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import schema  # noqa: F401  (drf-spectacular finds extensions by import)
+        from accounts.tenancy import raise_wall
+
+        connection_created.connect(raise_wall, dispatch_uid="accounts.raise_wall")

@@ -7,12 +7,14 @@ table shows no row and takes none, whatever the query, so a forgotten scope is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import connection, models, transaction
+from django.db import connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
+from psycopg import ServerCursor
 from psycopg.pq import TransactionStatus
 from typing_extensions import TypeVar
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from accounts.models import Business, User
     from accounts.principals import Principal
 
-SET_SCOPE_SQL = "SELECT set_config('app.business_ids', %s, true), set_config('app.platform', %s, true)"
+NO_STATEMENT_YET = TransactionStatus.IDLE
+BACK_TO = "ROLLBACK TO "
 
 
 @dataclass(frozen=True)
@@ -32,68 +35,102 @@ class Scope:
     business_ids: str = ""
     platform: str = ""
 
-    def apply(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(SET_SCOPE_SQL, [self.business_ids, self.platform])
+    @property
+    def statement(self) -> str:
+        """Its literals are numbers, commas and braces of our own making."""
+        return f"SELECT set_config('app.business_ids', '{self.business_ids}', true), set_config('app.platform', '{self.platform}', true)"  # noqa: E501
 
 
 NOTHING = Scope()
 
 
-def _in_force() -> Scope:
-    """The scope of this thread's connection, as the nesting of `with` blocks has it; PostgreSQL need not be asked."""
-    scope: Scope = getattr(connection, "mia_scope", NOTHING)
-    return scope
+class Wall:
+    """Tells one connection's PostgreSQL the scope in force, in front of the first statement that it matters to.
+
+    Django calls it around each statement. Fused with that statement the settings cost no round trip of their own;
+    a scope that nothing is asked in, or that is already in force, costs nothing at all.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = NOTHING
+        self._told = NOTHING
+        self._told_at: dict[str, Scope] = {}
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        link = context["connection"].connection
+        if link is None or link.info.transaction_status == NO_STATEMENT_YET:
+            self._told, self._told_at = NOTHING, {}  # The settings end with their transaction.
+        if sql.startswith(BACK_TO):
+            result = execute(sql, params, many, context)
+            self._told = self._told_at.get(sql.removeprefix(BACK_TO), NOTHING)
+            return result
+        if self.wanted != self._told:
+            result = self._tell_and_execute(execute, sql, params, many, context)
+        else:
+            result = execute(sql, params, many, context)
+        if sql.startswith("SAVEPOINT"):
+            self._told_at[sql] = self._told
+        return result
+
+    def _tell_and_execute(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        before, self._told = self._told, self.wanted
+        cursor = context["cursor"].cursor
+        try:
+            if many or isinstance(cursor, ServerCursor):
+                with context["connection"].cursor() as own:
+                    own.execute(self.wanted.statement)
+                return execute(sql, params, many, context)
+            result = execute(f"{self.wanted.statement}; {sql}", params, many, context)
+            cursor.nextset()
+        except BaseException:
+            self._told = before
+            raise
+        return result
 
 
-def _note(scope: Scope) -> None:
-    connection.mia_scope = scope  # type: ignore[attr-defined]
+def raise_wall(sender: object, connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Receives `connection_created`: each connection has one wall for good, however often it connects anew."""
+    if not any(isinstance(wrapper, Wall) for wrapper in connection.execute_wrappers):
+        connection.execute_wrappers.append(Wall())
+
+
+def _wall_of(alias: str) -> Wall:
+    connections[alias].ensure_connection()
+    return next(wrapper for wrapper in connections[alias].execute_wrappers if isinstance(wrapper, Wall))
 
 
 @contextmanager
 def _opened(scope: Scope) -> Iterator[None]:
-    if connection.in_atomic_block:
-        with _changed_to(scope):
-            yield
-        return
-    with transaction.atomic():
-        scope.apply()
-        _note(scope)
+    """The scope in every database; a transaction in those that have none open yet.
+
+    Inside of one the scope is for a part of it, and no savepoint: to undo it alone, see `undoable`.
+    """
+    with ExitStack() as stack:
+        for alias in connections:
+            if not connections[alias].in_atomic_block:
+                stack.enter_context(transaction.atomic(using=alias))
+        walls = [_wall_of(alias) for alias in connections]
+        previous = [wall.wanted for wall in walls]
+        for wall in walls:
+            wall.wanted = scope
         try:
             yield
         finally:
-            _note(NOTHING)
+            for wall, scope_before in zip(walls, previous, strict=True):
+                wall.wanted = scope_before
 
 
 @contextmanager
-def _changed_to(scope: Scope) -> Iterator[None]:
-    """Another scope for a part of the current transaction; no savepoint: to undo it alone, see `undoable`."""
-    previous = _in_force()
-    if previous == scope:
-        yield
-        return
-    scope.apply()
-    _note(scope)
-    try:
-        yield
-    finally:
-        _note(previous)
-        # After an error the rollback itself restores the settings, and a doomed transaction takes no statement.
-        if not _is_doomed():
-            previous.apply()
-
-
-def undoable() -> AbstractContextManager[None]:
+def undoable() -> Iterator[None]:
     """Stands before a scope whose work may be undone alone: a savepoint inside a transaction.
 
     Outside of one it is nothing, as the scope opens a transaction itself; that saves a request one statement.
     """
-    return transaction.atomic() if connection.in_atomic_block else nullcontext()
-
-
-def _is_doomed() -> bool:
-    status = connection.connection.info.transaction_status
-    return connection.needs_rollback or status != TransactionStatus.INTRANS
+    with ExitStack() as stack:
+        for alias in connections:
+            if connections[alias].in_atomic_block:
+                stack.enter_context(transaction.atomic(using=alias))
+        yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from django.db import DatabaseError, InternalError, ProgrammingError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import ApiKey, Business, Membership, User
 from accounts.tenancy import Scope, business_scope, no_scope, platform_scope, undoable
@@ -166,8 +167,58 @@ class TestWithRealTransactions:
 
     def test_a_scope_outside_a_transaction_is_not_left_on_the_connection(self) -> None:
         key = ApiKeyFactory()
-        Scope(business_ids=f"{{{key.business_id}}}").apply()
+        with connection.cursor() as cursor:
+            cursor.execute(Scope(business_ids=f"{{{key.business_id}}}").statement)
         assert visible() == set()
+
+    def test_the_scope_is_told_with_the_first_statement_and_only_when_it_changed(self) -> None:
+        key = ApiKeyFactory()
+        with CaptureQueriesContext(connection) as sent, business_scope(key.business_id), platform_scope():
+            with business_scope(key.business_id):
+                assert visible() == {key.pk}
+                assert visible() == {key.pk}
+            with platform_scope(), business_scope(key.business_id):
+                assert visible() == {key.pk}
+        assert ["set_config" in query["sql"] for query in sent if "accounts_apikey" in query["sql"]] == [
+            True,
+            False,
+            False,
+        ]
+
+    def test_a_scope_told_inside_a_savepoint_is_told_again_after_its_rollback(self) -> None:
+        ours, theirs = ApiKeyFactory(), ApiKeyFactory()
+        with business_scope(ours.business_id):
+            with transaction.atomic():
+                assert visible() == {ours.pk}
+                with platform_scope():
+                    assert visible() == {ours.pk, theirs.pk}
+                    transaction.set_rollback(True)
+            assert visible() == {ours.pk}
+            with platform_scope():
+                assert visible() == {ours.pk, theirs.pk}
+
+    def test_a_statement_that_failed_leaves_the_scope_to_be_told(self) -> None:
+        key = ApiKeyFactory()
+        with business_scope(key.business_id):
+            with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT 1 / 0")
+            assert visible() == {key.pk}
+
+    def test_many_rows_at_once_and_rows_in_portions_are_read_and_written_in_scope(self) -> None:
+        ours, _theirs = ApiKeyFactory(), ApiKeyFactory()
+        with business_scope(ours.business_id):
+            assert [key.pk for key in ApiKey.objects.iterator(chunk_size=1)] == [ours.pk]
+        with business_scope(ours.business_id), connection.cursor() as cursor:
+            cursor.executemany("UPDATE accounts_apikey SET name = %s WHERE name <> %s", [["many", "many"]])
+        with platform_scope():
+            assert ApiKey.objects.get(name="many") == ours
+
+    def test_a_connection_that_was_lost_is_told_anew(self) -> None:
+        key = ApiKeyFactory()
+        for _ in range(2):
+            with business_scope(key.business_id):
+                assert visible() == {key.pk}
+            connection.close()
 
     def test_work_is_committed_at_the_end_and_undone_on_error(self) -> None:
         key = ApiKeyFactory(name="before")
