@@ -11,9 +11,10 @@ from django.db.models import Q
 
 from accounts.tenancy import TenantQuerySet
 from chats.choices import Role
+from mia.lib import rows
 
 if TYPE_CHECKING:
-    pass
+    from chats.models import Conversation
 
 TOPIC_NAME = "conversation"
 CLAIM_SQL = """
@@ -46,11 +47,24 @@ class ConversationQuerySet(TenantQuerySet):
 
     def on_topic(self, topic: str) -> Self:
         """The conversation whose events go to this topic."""
-        name, _, public_id = topic.partition(":")
-        try:
-            return self.filter(public_id=UUID(public_id)) if name == TOPIC_NAME else self.none()
-        except ValueError:
-            return self.none()
+        public_id = _id_in(topic)
+        return self.none() if public_id is None else self.filter(public_id=public_id)
+
+
+def conversation_of(business_id: int, topic: str) -> Conversation | None:
+    """The business's conversation whose events go to this topic, by a statement that is compiled once."""
+    from chats.models import Conversation
+
+    public_id = _id_in(topic)
+    return None if public_id is None else rows.find(Conversation, public_id=public_id, business_id=business_id)
+
+
+def _id_in(topic: str) -> UUID | None:
+    name, _, public_id = topic.partition(":")
+    try:
+        return UUID(public_id) if name == TOPIC_NAME else None
+    except ValueError:
+        return None
 
 
 class ChatLogQuerySet(TenantQuerySet):

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from chats.choices import HandoffReason, Role, Status
 from chats.models import ChatLog, Conversation
+from chats.querysets import conversation_of
+from mia.lib import rows
 from miners.choices import JobKind, JobState
 from miners.models import Job
 from miners.signals import job_finished
@@ -23,7 +25,7 @@ def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> Non
     """Keeps the answer, once per job whatever happens, or a note that there is none: never words that nobody wrote."""
     if job.kind != JobKind.CHAT or job.business_id is None:
         return
-    conversation = Conversation.objects.for_business(job.business_id).on_topic(job.topic).first()
+    conversation = conversation_of(job.business_id, job.topic)
     if conversation is None:
         return
     if job.state == JobState.COMPLETED:
@@ -35,7 +37,7 @@ def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> Non
 def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
     _keep(_answer(conversation, job, now))
     conversation.touch(job.output or conversation.snippet, now)
-    conversation.save(update_fields=["snippet", "last_message_at"])
+    rows.update(conversation, "snippet", "last_message_at")
 
 
 def _answer(conversation: Conversation, job: Job, now: datetime) -> ChatLog:
@@ -73,4 +75,4 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
 
 def _keep(log: ChatLog) -> None:
     """The database lets in one per job and role; a second is dropped."""
-    ChatLog.objects.bulk_create([log], ignore_conflicts=True)
+    rows.insert(log, on_conflict="DO NOTHING")

@@ -17,6 +17,7 @@ from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
 from chats.replies import Reply, Taken
+from mia.lib import rows
 from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
 from miners.models import Job
@@ -145,6 +146,7 @@ def _job_request(conversation: Conversation, bot: Bot, history: list[ChatLog], q
         model=bot.model,
         topic=conversation.topic,
         affinity_key=conversation.topic,
+        opens_topic=conversation._state.adding,
         prefix_key=prompt.prefix_key,
         min_trust=Trust(bot.business.min_trust),
         features=("tools",) if question.tools else (),
@@ -167,7 +169,7 @@ def _save(conversation: Conversation) -> bool:
     The row is locked only now, after the network's rows: a job that ends locks them in this order too.
     """
     if conversation._state.adding:
-        conversation.save(force_insert=True)
+        rows.insert(conversation)
         return True
     if conversation.status == Status.RESOLVED:
         conversation.status = Status.OPEN
@@ -189,7 +191,8 @@ def _log_question(conversation: Conversation, question: Question, job: Job, now:
     ]
     if question.message:
         logs.append(_log(conversation, Role.USER, question.message, now, job=job))
-    ChatLog.objects.bulk_create(logs)
+    for log in logs:
+        rows.insert(log)
     if question.message:
         events.announce_message(conversation, logs[-1])
 

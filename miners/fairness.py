@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django.db import connection
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from mia.lib.redis import async_redis, sync_redis
@@ -61,7 +62,7 @@ def next_tag(*, tenant: int | None, lane: int, cost: int) -> int:
         return _where_the_queue_stands(lane)
 
 
-def settle(job: Job) -> None:
+def settle(pipeline: Pipeline, job: Job) -> None:
     """Replaces the estimate that the tenant was charged by what an ended job really cost; a canary cost nobody."""
     if job.kind == JobKind.CANARY:
         return
@@ -69,10 +70,7 @@ def settle(job: Job) -> None:
     used = 0
     if job.state == JobState.COMPLETED:
         used = cost_of(job.prompt_tokens or job.context_tokens, job.tokens_generated)
-    try:
-        sync_redis().hincrby(counters_key(job.lane), str(job.business_id or PLATFORM), used - charged)
-    except RedisError:
-        return
+    pipeline.hincrby(counters_key(job.lane), str(job.business_id or PLATFORM), used - charged)
 
 
 async def note_claimed(offers: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,9 @@ Lock order: jobs by id, then attempts, then the miner. Statements that lock seve
 
 from typing import Final
 
+from mia.lib import rows
+from miners.models import Job
+
 MAY_SERVE: Final = """
     (j.model = '' OR j.model = ANY (w.models))
     AND j.context_tokens + j.max_tokens <= w.max_context
@@ -132,34 +135,36 @@ FROM back b WHERE a.fence = b.fence
 RETURNING a.fence
 """
 
-COMPLETE: Final = """
-UPDATE miners_job j
-SET state = 'completed', output = %(output)s, tool_calls = %(tool_calls)s, finish_reason = %(finish_reason)s,
-    prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(),
-    lease_until = NULL,
-    started_at = coalesce(j.started_at, j.offered_at), first_token_at = coalesce(j.first_token_at, clock_timestamp()),
-    faults = j.faults - CASE WHEN j.state = 'queued' AND j.fault_fence = j.fence THEN 1 ELSE 0 END,
-    phase = '', resume_text = '', error_message = ''
-WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('queued', 'offered', 'running')
-RETURNING j.id
-"""
-
-# What an accepted answer means for its attempt and its miner; a fault that was charged too early is taken back.
-CREDIT: Final = """
-WITH attempt AS (
-    SELECT miner_id, is_blamed FROM miners_attempt WHERE fence = %(fence)s FOR UPDATE
+# The job as it was completed, or no row. What an accepted answer means for its attempt and its miner is done with it;
+# a fault that was charged too early is taken back.
+COMPLETE: Final = f"""
+WITH completed AS (
+    UPDATE miners_job j
+    SET state = 'completed', output = %(output)s, tool_calls = %(tool_calls)s, finish_reason = %(finish_reason)s,
+        prompt_tokens = %(prompt_tokens)s, tokens_generated = %(tokens)s, finished_at = clock_timestamp(),
+        lease_until = NULL, started_at = coalesce(j.started_at, j.offered_at),
+        first_token_at = coalesce(j.first_token_at, clock_timestamp()),
+        faults = j.faults - CASE WHEN j.state = 'queued' AND j.fault_fence = j.fence THEN 1 ELSE 0 END,
+        phase = '', resume_text = '', error_message = ''
+    WHERE j.id = %(job)s
+      AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('queued', 'offered', 'running')
+    RETURNING j.*
+), attempt AS MATERIALIZED (
+    SELECT fence, miner_id, is_blamed FROM miners_attempt
+    WHERE fence = %(fence)s AND EXISTS (SELECT FROM completed) FOR UPDATE
 ), accepted AS (
-    UPDATE miners_attempt
+    UPDATE miners_attempt a
     SET outcome = 'accepted', reason = '', ended_at = %(now)s, is_fault = false, is_blamed = false,
         tokens_reported = %(reported)s, timing = %(timing)s
-    WHERE fence = %(fence)s
+    FROM attempt WHERE a.fence = attempt.fence
+), credited AS (
+    UPDATE miners_miner m
+    SET job_count = job_count + 1, total_tokens_generated = total_tokens_generated + %(tokens)s,
+        last_active = %(now)s, fault_count = greatest(fault_count - attempt.is_blamed::int, 0)
+    FROM attempt WHERE m.id = attempt.miner_id
 )
-UPDATE miners_miner m
-SET job_count = job_count + 1, total_tokens_generated = total_tokens_generated + %(tokens)s, last_active = %(now)s,
-    fault_count = greatest(fault_count - a.is_blamed::int, 0)
-FROM attempt a WHERE m.id = a.miner_id
-RETURNING m.id
-"""
+SELECT {rows.columns(Job)} FROM completed
+"""  # noqa: S608 - constants
 
 # A miner that says itself that it failed gives up its fence: a heartbeat that was on its way must not bring it back.
 FAULT: Final = """

@@ -12,7 +12,7 @@ HEARTBEAT: Final = timedelta(seconds=5)
 FLUSH: Final = timedelta(milliseconds=150)
 POLL_WAIT: Final = timedelta(seconds=25)
 POLL_WAIT_LONGEST: Final = timedelta(seconds=55)
-POLL_JITTER: Final = 0.1
+POLL_JITTER: Final = 0.2
 STALL: Final = timedelta(seconds=6)
 PREFILL_GRACE: Final = timedelta(seconds=15)
 PREFILL_TOKENS_PER_SECOND: Final = 100

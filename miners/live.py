@@ -1,12 +1,13 @@
 """What happens at once elsewhere when the network's rows change: wake-ups, cancellations, the end of a stream."""
 
-import json
+from contextlib import suppress
 from typing import Final
 
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from mia.lib.redis import sync_redis
-from miners import streams
+from miners import fairness, streams
 from miners.choices import JobState
 from miners.dispatch import WAKE_TOPIC
 from miners.models import Job
@@ -20,22 +21,36 @@ def wake_dispatch() -> None:
     streams.publish(WAKE_TOPIC, {})
 
 
-def tell_miner_of_cancellation(job: Job) -> None:
+def publish_end(job: Job) -> None:
+    """Settles its cost, stops whoever still writes, brings every reader to the accepted text, says how it ended.
+
+    Two round trips; best effort, as PostgreSQL holds all of it.
+    """
+    with suppress(RedisError):
+        shown = _close(job)
+        pipeline = sync_redis().pipeline(transaction=True)
+        if job.state in {JobState.CANCELLED, JobState.EXPIRED}:
+            _tell_miner_of_cancellation(pipeline, job)
+        if job.topic:
+            if job.state == JobState.COMPLETED:
+                _complete_stream(pipeline, job, shown)
+            streams.send(pipeline, job.topic, end_event(job))
+        pipeline.execute()
+
+
+def _close(job: Job) -> str:
+    """The text that its readers were shown so far."""
+    pipeline = sync_redis().pipeline(transaction=False)
+    fairness.settle(pipeline, job)
+    streams.close_stream(pipeline, job.pk)
+    pipeline.xrange(streams.stream_key(job.pk))
+    return streams.text_of_log(pipeline.execute()[-1])
+
+
+def _tell_miner_of_cancellation(pipeline: Pipeline, job: Job) -> None:
     """Answers the parked poll of the miner that works on a job that is over; its next chunk hears of it as well."""
     if job.miner_id is not None:
-        streams.publish(WAKE_TOPIC, {"cancel": str(job.pk), "miner": job.miner_id})
-
-
-def publish_end(job: Job) -> None:
-    """Stops whoever still writes, brings every reader to the accepted text, then says how the job ended."""
-    streams.close_stream(job.pk)
-    if job.state in {JobState.CANCELLED, JobState.EXPIRED}:
-        tell_miner_of_cancellation(job)
-    if not job.topic:
-        return
-    if job.state == JobState.COMPLETED:
-        _complete_stream(job)
-    streams.publish(job.topic, end_event(job))
+        streams.send(pipeline, WAKE_TOPIC, {"cancel": str(job.pk), "miner": job.miner_id})
 
 
 def end_event(job: Job) -> Event:
@@ -52,31 +67,18 @@ def end_event(job: Job) -> Event:
     return event
 
 
-def _complete_stream(job: Job) -> None:
+def _complete_stream(pipeline: Pipeline, job: Job, shown: str) -> None:
     """Logs and publishes what the miner handed in but never streamed; a text that differs replaces what was shown."""
-    shown = streams.read_text(job.pk)
     if job.output != shown:
         # An empty log after several attempts is one that Redis lost: nobody knows what was shown.
         is_longer = job.output.startswith(shown) and (shown != "" or job.attempt_count == 1)
         if not is_longer:
-            _log(job, StreamEntry(EntryKind.RESET, job.attempt_count + 1, 0, ""))
+            reset = StreamEntry(EntryKind.RESET, job.attempt_count + 1, 0, "")
+            streams.log_entry(pipeline, job.pk, job.topic, reset)
         start = len(shown) if is_longer else 0
         attempt = job.attempt_count + (0 if is_longer else 1)
-        _log(job, StreamEntry(EntryKind.DELTA, attempt, start, job.output[start:]))
+        rest = StreamEntry(EntryKind.DELTA, attempt, start, job.output[start:])
+        streams.log_entry(pipeline, job.pk, job.topic, rest)
     if job.tool_calls:
-        streams.publish(job.topic, {"type": "tool_call", "job_id": str(job.pk), "tool_calls": job.tool_calls})
-
-
-def _log(job: Job, entry: StreamEntry) -> None:
-    key = streams.stream_key(job.pk)
-    event: Event = {"type": str(entry.kind), "job_id": str(job.pk), "attempt": entry.attempt}
-    if entry.kind == EntryKind.DELTA:
-        event |= {"offset": entry.offset, "text": entry.text}
-    try:
-        pipeline = sync_redis().pipeline(transaction=True)
-        pipeline.xadd(key, {"k": str(entry.kind), "a": entry.attempt, "o": entry.offset, "t": entry.text})
-        pipeline.expire(key, streams.KEPT_S)
-        pipeline.publish(streams.TOPIC_PREFIX + job.topic, json.dumps(event))
-        pipeline.execute()
-    except RedisError:
-        return
+        event: Event = {"type": "tool_call", "job_id": str(job.pk), "tool_calls": job.tool_calls}
+        streams.send(pipeline, job.topic, event)

@@ -16,8 +16,9 @@ from django.db.models import F
 from psycopg.types.json import Jsonb
 
 from accounts.tenancy import platform_scope
+from mia.lib import rows
 from mia.lib.errors import ChecksumMismatch, JobCancelled, JobExpired, LeaseLost, NotFound
-from miners import fairness, fencing, limits, live, streams, trust
+from miners import fencing, limits, live, streams, trust
 from miners.choices import AttemptOutcome, ErrorCode, JobState
 from miners.exceptions import NotTheHolder
 from miners.models import Attempt, Job, Miner
@@ -59,8 +60,10 @@ def accept_result(*, miner: Miner, result: Result, now: datetime) -> Accepted:
         raise ChecksumMismatch
     with platform_scope():
         fence = _fence_of(miner, result.job_id, result.fence)
-        if _complete(miner, fence, result):
-            return Accepted(_finish_accepted(fence, result, now), duplicate=False)
+        job = _complete(miner, fence, result, now)
+        if job is not None:
+            announce_end(job, now)
+            return Accepted(job, duplicate=False)
     return Accepted(_refuse(miner, fence, result.job_id), duplicate=True)
 
 
@@ -126,7 +129,7 @@ def fault(
         if state == JobState.QUEUED:
             transaction.on_commit(live.wake_dispatch)
         else:
-            announce_end(job_id, now)
+            announce_end(Job.objects.get(pk=job_id), now)
         return True
 
 
@@ -138,7 +141,7 @@ def end_unanswered(*, job: Job, state: JobState, code: ErrorCode, outcome: Attem
         job.refresh_from_db()
         if job.fence is not None:
             end_attempt(job.fence, outcome, reason=code.label, now=now)
-        announce_end(job.pk, now)
+        announce_end(job, now)
     return True
 
 
@@ -150,14 +153,11 @@ def end_attempt(
     )
 
 
-def announce_end(job_id: UUID, now: datetime) -> Job:
-    """Inside the transaction: judge, settle and signal. After it: tell the streams. Returns the job as it ended."""
-    job = Job.objects.get(pk=job_id)
+def announce_end(job: Job, now: datetime) -> None:
+    """Inside the transaction: judge, settle and signal. After it: tell the streams."""
     trust.judge_canary(job, now=now)
     job_finished.send(sender=Job, job=job, now=now)
-    transaction.on_commit(lambda: fairness.settle(job))
     transaction.on_commit(lambda: live.publish_end(job))
-    return job
 
 
 def _fence_of(miner: Miner, job_id: UUID, fence: int | None) -> int:
@@ -171,37 +171,25 @@ def _fence_of(miner: Miner, job_id: UUID, fence: int | None) -> int:
     return int(job["fence"])
 
 
-def _complete(miner: Miner, fence: int, result: Result) -> bool:
-    tool_calls = None if result.tool_calls is None else Jsonb(result.tool_calls)
-    return bool(
-        _execute_one(
-            fencing.COMPLETE,
-            {
-                "job": result.job_id,
-                "fence": fence,
-                "miner": miner.pk,
-                "output": result.output,
-                "tool_calls": tool_calls,
-                "finish_reason": result.finish_reason[:20],
-                "prompt_tokens": min(int(result.usage.get("prompt_tokens", 0)), 10_000_000),
-                "tokens": count_tokens(result),
-            },
-        )
-    )
-
-
-def _finish_accepted(fence: int, result: Result, now: datetime) -> Job:
-    _execute_one(
-        fencing.CREDIT,
+def _complete(miner: Miner, fence: int, result: Result, now: datetime) -> Job | None:
+    tokens = count_tokens(result)
+    row = _execute_one(
+        fencing.COMPLETE,
         {
+            "job": result.job_id,
             "fence": fence,
+            "miner": miner.pk,
+            "output": result.output,
+            "tool_calls": None if result.tool_calls is None else Jsonb(result.tool_calls),
+            "finish_reason": result.finish_reason[:20],
+            "prompt_tokens": min(int(result.usage.get("prompt_tokens", 0)), 10_000_000),
+            "tokens": tokens,
             "now": now,
             "reported": min(result.tokens_generated, 2**31 - 1),
             "timing": Jsonb(dict(result.timing)),
-            "tokens": count_tokens(result),
         },
     )
-    return announce_end(result.job_id, now)
+    return None if row is None else rows.load(Job, row)
 
 
 def count_tokens(result: Result) -> int:

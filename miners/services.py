@@ -44,7 +44,7 @@ SELECT (SELECT count(*) FROM miners_job
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A unit of generation, as an app above asks for it."""
+    """A unit of generation, as an app above asks for it; the first of its affinity key `opens_topic`."""
 
     kind: JobKind
     lane: Lane
@@ -55,6 +55,7 @@ class JobRequest:
     model: str = ""
     topic: str = ""
     affinity_key: str = ""
+    opens_topic: bool = False
     prefix_key: str = ""
     min_trust: Trust = Trust.VERIFIED
     features: Sequence[str] = ()
@@ -92,7 +93,7 @@ def submit_job(*, business_id: int | None, request: JobRequest, now: datetime) -
             max_tokens=request.max_tokens,
             topic=request.topic,
             affinity_key=request.affinity_key,
-            affinity_miner_id=_last_miner(request.affinity_key),
+            affinity_miner_id=None if request.opens_topic else _last_miner(request.affinity_key),
             prefix_key=request.prefix_key,
             virtual_start=fairness.next_tag(tenant=business_id, lane=request.lane, cost=cost),
             deadline=now + request.deadline,

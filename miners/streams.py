@@ -7,11 +7,13 @@ rebuilt from PostgreSQL, and the miner then sends its text again from the start.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypedDict
 from uuid import UUID
 
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from mia.lib.redis import async_redis, sync_redis
@@ -130,6 +132,9 @@ return {'ok', next + length}
 """
 
 
+CLOSE_SCRIPT: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'over', '1') end"
+
+
 def state_key(job_id: UUID | str) -> str:
     return f"mia:job:{{{job_id}}}"
 
@@ -140,12 +145,13 @@ def stream_key(job_id: UUID | str) -> str:
 
 def publish(topic: str, event: Event) -> None:
     """Tells whoever listens; best effort, for events that the database holds anyway."""
-    if not topic:
-        return
-    try:
-        sync_redis().publish(TOPIC_PREFIX + topic, json.dumps(event, default=str))
-    except RedisError:
-        return
+    if topic:
+        with suppress(RedisError):
+            sync_redis().publish(TOPIC_PREFIX + topic, json.dumps(event, default=str))
+
+
+def send(pipeline: Pipeline, topic: str, event: Event) -> None:
+    pipeline.publish(TOPIC_PREFIX + topic, json.dumps(event, default=str))
 
 
 async def open_streams(offers: Iterable[Mapping[str, Any]]) -> None:
@@ -235,28 +241,36 @@ def tokens_per_second(now_s: int, window_s: int = 10) -> dict[int, float]:
     return totals
 
 
-def close_stream(job_id: UUID) -> None:
+def close_stream(pipeline: Pipeline, job_id: UUID) -> None:
     """Takes no more text for a job that is over: the next piece is answered `cancel`, whoever sends it.
 
     Best effort; PostgreSQL says the same a little later.
     """
-    try:
-        sync_redis().eval(
-            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'over', '1') end",
-            1,
-            state_key(job_id),
-        )
-    except RedisError:
-        return
+    pipeline.eval(CLOSE_SCRIPT, 1, state_key(job_id))
 
 
 def read_text(job_id: UUID) -> str:
     """What the visitor has been shown of this job so far; '' when Redis does not know."""
     try:
-        rows: Any = sync_redis().xrange(stream_key(job_id))
+        return text_of_log(sync_redis().xrange(stream_key(job_id)))
     except RedisError:
         return ""
+
+
+def text_of_log(rows: Any) -> str:
+    """The text of a log as XRANGE returns it."""
     return text_of([_entry(fields) for _, fields in rows])
+
+
+def log_entry(pipeline: Pipeline, job_id: UUID, topic: str, entry: StreamEntry) -> None:
+    """Logs and publishes a line that no miner wrote."""
+    key = stream_key(job_id)
+    event: Event = {"type": str(entry.kind), "job_id": str(job_id), "attempt": entry.attempt}
+    if entry.kind == EntryKind.DELTA:
+        event |= {"offset": entry.offset, "text": entry.text}
+    pipeline.xadd(key, {"k": str(entry.kind), "a": entry.attempt, "o": entry.offset, "t": entry.text})
+    pipeline.expire(key, KEPT_S)
+    send(pipeline, topic, event)
 
 
 async def read_stream(job_id: UUID | str) -> list[StreamEntry]:

@@ -49,6 +49,7 @@ async def post(caller: Caller, query: str = "", body: Any = None, **headers: str
 
     await waiting_chat(WsgiBridge(django, threads=2))(scope, inbox.get, send)
     headers_sent = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+    assert len(headers_sent) == len(sent[0]["headers"]), "a header twice"
     return sent[0]["status"], headers_sent, json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
 
 

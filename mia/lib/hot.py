@@ -137,8 +137,9 @@ class HotEndpoint:
 
     async def start(self, status: int, headers: Headers) -> None:
         self._started = True
-        common = {"x-content-type-options": "nosniff", REQUEST_ID_HEADER: self.request_id}
-        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in (common | dict(headers)).items()]
+        given = {name.lower(): value for name, value in headers.items()}
+        common = {"x-content-type-options": "nosniff", REQUEST_ID_HEADER.lower(): self.request_id}
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in (given | common).items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, body: bytes, *, more: bool) -> None:

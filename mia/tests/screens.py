@@ -94,7 +94,8 @@ class Screen:
     def wait_for(self, condition: str) -> None:
         """Until this JavaScript is true; fails with the page's words."""
         try:
-            self.do(lambda page: page.wait_for_function(condition))
+            # Between two pages there is a moment without a body.
+            self.do(lambda page: page.wait_for_function(f"document.body !== null && ({condition})"))
         except Exception as error:
             raise AssertionError(
                 f"{condition} stayed false on: {self.do(lambda page: page.inner_text('#main'))}"

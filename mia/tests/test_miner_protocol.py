@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,11 +157,10 @@ def test_new_limits_reach_a_running_miner(site: Site, start: Callable[..., Machi
     site.sql("UPDATE miners_miner SET max_slots = 1, config_pending = true WHERE name = 'limited'")
     until(lambda: not site.miner_named("limited")["config_pending"], "the miner to be told", 15)
     asked = [ask(site, f"Question {number}") for number in range(3)]
-    most = 0
-    while any(site.job(one.job_id)["state"] != "completed" for one in asked):
-        held = site.sql("SELECT count(*) FROM miners_job WHERE state IN ('offered', 'running')")
-        most = max(most, held[0]["count"])
-    assert most == 1
+    until(lambda: all(site.job(one.job_id)["state"] == "completed" for one in asked), "all answers", 30)
+    starts = sorted(site.job(one.job_id)["started_at"] for one in asked)
+    # Written one after the other, half a second each; in four slots they would start together.
+    assert all(later - sooner > timedelta(seconds=0.3) for sooner, later in pairwise(starts)), starts
 
 
 def test_the_seeds_own_flow_works_with_a_key(site: Site) -> None:

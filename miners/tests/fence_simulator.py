@@ -36,7 +36,6 @@ DRAIN_S = 30.0
 END_ATTEMPT = (
     "UPDATE miners_attempt SET outcome = %s, is_fault = %s, ended_at = now() WHERE fence = %s AND outcome = ''"
 )
-CREDIT = "UPDATE miners_attempt SET outcome = 'accepted', is_fault = false, ended_at = now() WHERE fence = %s"
 FENCE_OF = "SELECT state, fence, miner_id FROM miners_job WHERE id = %s"
 RANDOM_LIVE_JOB = "SELECT id FROM miners_job WHERE state IN ('queued', 'offered', 'running') ORDER BY random() LIMIT 1"
 
@@ -245,13 +244,15 @@ class Simulator:
             "finish_reason": "stop",
             "prompt_tokens": 1,
             "tokens": 1,
+            "now": timezone.now(),
+            "reported": 1,
+            "timing": "{}",
         }
         try:
             with session.transaction():
                 if session.execute(self.statements.complete, parameters).fetchone() is None:
                     self._note_refusal(session, miner, job, fence, how)
                     return
-                session.execute(CREDIT, [fence])
         except psycopg.errors.UniqueViolation:
             self.count("second credit stopped by the database")
             return

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mia.lib.redis import close_async_redis
+from mia.lib.redis import close_async_redis, sync_redis
 from miners import streams
 from miners.streams import Append, AppendCode, EntryKind, Replay, StreamEntry, text_of
 
@@ -104,7 +104,9 @@ def test_a_closed_stream_takes_nothing_more() -> None:
     async def scenario(writer: Writer) -> None:
         await writer.open()
         await writer.write(0, "all")
-        await asyncio.to_thread(streams.close_stream, writer.job_id)
+        pipeline = sync_redis().pipeline()
+        streams.close_stream(pipeline, writer.job_id)
+        await asyncio.to_thread(pipeline.execute)
         assert (await writer.write(3, "more"))[0] == AppendCode.CANCEL
         assert await writer.text() == "all"
 

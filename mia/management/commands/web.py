@@ -1,5 +1,6 @@
 """`manage.py web`: the HTTP and WebSocket server."""
 
+import gc
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         # Imported here: `manage.py help web` needs no urls.
         from mia.asgi import application
 
+        spare_the_garbage_collector()
         listener = self.listener(**options)
         allow_many_connections()
         Server(
@@ -44,3 +46,10 @@ class Command(BaseCommand):
             return listen(bind, port, share_port=reuse_port)
         except OSError as error:
             raise CommandError(f"Cannot listen on {bind} port {port}: {error.strerror}.") from error
+
+
+def spare_the_garbage_collector() -> None:
+    """What start-up made stays for good: walking it again and again cost 2 % and stopped every stream meanwhile."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
