@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from mia.lib import database
+from mia.lib.per_loop import PerLoop
 from miners.limits import MINER_OFFLINE, NO_CAPACITY_NOTICE
 from miners.services import TYPICAL_JOB_MS
 
@@ -64,14 +65,4 @@ async def _read_places() -> dict[UUID, Place]:
     return {row["id"]: Place.of(row["position"], row["slots"], is_stranded=row["is_stranded"]) for row in rows}
 
 
-_rooms: dict[asyncio.AbstractEventLoop, WaitingRoom] = {}
-
-
-def waiting_room() -> WaitingRoom:
-    """The running event loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _rooms:
-        for other in [other for other in _rooms if other.is_closed()]:
-            del _rooms[other]
-        _rooms[loop] = WaitingRoom()
-    return _rooms[loop]
+waiting_room: Final = PerLoop(WaitingRoom)

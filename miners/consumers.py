@@ -146,11 +146,11 @@ async def _append(profile: MinerProfile, pieces: Sequence[Append]) -> list[Appen
         return []
     try:
         appended = await streams.append(profile.id, pieces)
-        tokens = sum(piece.tokens for piece, reply in zip(pieces, appended, strict=True) if reply.code == AppendCode.OK)
-        if tokens:
-            await streams.count_tokens(profile.id, tokens, int(time.time()))
     except RedisError:
         return [Appended(AppendCode.OK, piece.offset + len(piece.text)) for piece in pieces]
+    tokens = sum(piece.tokens for piece, reply in zip(pieces, appended, strict=True) if reply.code == AppendCode.OK)
+    if tokens:
+        streams.token_count().add(profile.id, tokens)
     return appended
 
 

@@ -5,7 +5,10 @@ the offset, logs and publishes in one script, so two miners can never interleave
 rebuilt from PostgreSQL, and the miner then sends its text again from the start.
 """
 
+import asyncio
 import json
+import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from uuid import UUID
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
+from mia.lib.per_loop import PerLoop
 from mia.lib.redis import async_redis, sync_redis
 from miners.limits import STREAM_KEPT
 
@@ -23,6 +27,7 @@ KEPT_S: Final = int(STREAM_KEPT.total_seconds())
 TOPIC_PREFIX: Final = "mia:topic:"
 RATE_PREFIX: Final = "mia:rate:"
 RATE_KEPT_S: Final = 120
+TELL_TOKENS_EVERY_S: Final = 1.0
 
 Event = dict[str, Any]
 
@@ -220,13 +225,31 @@ async def append(miner_id: int, pieces: Sequence[Append]) -> list[Appended]:
     return [Appended(AppendCode(code), int(next_offset)) for code, next_offset in replies]
 
 
-async def count_tokens(miner_id: int, tokens: int, second: int) -> None:
-    """Adds to what the miner wrote in this second, for the live figures; raises RedisError."""
-    key = f"{RATE_PREFIX}{second}"
-    pipeline = async_redis().pipeline(transaction=False)
-    pipeline.hincrby(key, str(miner_id), tokens)
-    pipeline.expire(key, RATE_KEPT_S)
-    await pipeline.execute()
+class TokenCount:
+    """What each miner wrote lately, for the live figures: counted in the process, told to Redis once a second."""
+
+    def __init__(self) -> None:
+        self._tokens: Counter[int] = Counter()
+        self._telling: asyncio.Task[None] | None = None
+
+    def add(self, miner_id: int, tokens: int) -> None:
+        self._tokens[miner_id] += tokens
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_soon(), name="token-count")
+
+    async def _tell_soon(self) -> None:
+        await asyncio.sleep(TELL_TOKENS_EVERY_S)
+        counted, self._tokens = self._tokens, Counter()
+        key = f"{RATE_PREFIX}{int(time.time())}"
+        pipeline = async_redis().pipeline(transaction=False)
+        for miner_id, tokens in counted.items():
+            pipeline.hincrby(key, str(miner_id), tokens)
+        pipeline.expire(key, RATE_KEPT_S)
+        with suppress(RedisError):
+            await pipeline.execute()
+
+
+token_count: Final = PerLoop(TokenCount)
 
 
 def tokens_per_second(now_s: int, window_s: int = 10) -> dict[int, float]:

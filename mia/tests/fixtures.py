@@ -75,7 +75,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that two workers end together; browser tests say why they do not run."""
+    """Long files first, so that two workers end together; a browser test that cannot run here says why."""
     long = {item.path for item in items if item.get_closest_marker("chaos")}
     items.sort(key=lambda item: item.path not in long)
     if Path(CHROMIUM).exists():
