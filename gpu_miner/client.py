@@ -44,10 +44,11 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply with a status below 400."""
+    """A reply with a status below 400; `date` is the server's clock, as its Date header has it."""
 
     status: int
     body: JsonObject
+    date: str = ""
 
 
 class BearerKey(AuthBase):
@@ -98,6 +99,14 @@ class PlatformClient:
     def result(self, result: Result) -> JsonObject:
         return self._post("/job/result", result).body
 
+    def own_figures(self) -> JsonObject:
+        """What the platform says of this miner: its trust, its earnings, why attempts did not count."""
+        return self._call("GET", "/miners/me").body
+
+    def health(self) -> Reply:
+        """Whether a platform is there at all; needs no key."""
+        return self._call("GET", "/health")
+
     def set_status(self, miner_id: str, status: str) -> None:
         self._post(f"/miner/{miner_id}/status", {"status": status}, read_timeout_s=HEARTBEAT_TIMEOUT_S)
 
@@ -142,7 +151,7 @@ class PlatformClient:
             raise Unreachable("the reply is not JSON; is this address a MIA platform?", status=response.status_code)
         if body.get("config") is not None:
             self._on_config(body["config"])
-        return Reply(response.status_code, body)
+        return Reply(response.status_code, body, response.headers.get("Date", ""))
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

@@ -8,6 +8,8 @@ from threading import Lock
 from time import monotonic
 from typing import TextIO
 
+from gpu_miner.protocol import GpuLoad
+
 RATE_WINDOW_S = 10.0
 LOG_EVERY_S = 60.0
 CLEAR_LINE = "\r\x1b[K"
@@ -67,18 +69,30 @@ class Situation:
     failed: int
     tokens_per_s: float
     uptime_s: float
-    temperature: int | None = None
+    load: GpuLoad | None = None
+    reasons: str = ""
+    earned_usd: float | None = None
 
     def __str__(self) -> str:
         parts = [
-            f"{self.name}: {self.state}",
+            f"{self.name}: {self.state}" + (f" ({self.reasons})" if self.reasons else ""),
             f"jobs {self.running}/{self.slots}",
             f"{self.done} done" + (f", {self.failed} failed" if self.failed else ""),
             f"{self.tokens_per_s:.1f} tok/s",
-            *([f"{self.temperature} °C"] if self.temperature is not None else []),
+            *_gpu_words(self.load),
+            *([f"${self.earned_usd:.4f} earned"] if self.earned_usd is not None else []),
             f"up {in_words(self.uptime_s)}",
         ]
         return " · ".join(parts)
+
+
+def _gpu_words(load: GpuLoad | None) -> list[str]:
+    if load is None:
+        return []
+    used, total = load["memory_used_mb"] / 1024, load.get("memory_total_mb", 0) / 1024
+    memory = f"{used:.1f}/{total:.0f} GB" if total else f"{used:.1f} GB"
+    power = [f"{load['power_w']} W"] if load.get("power_w") else []
+    return [memory, f"{load['temperature']} °C", *power]
 
 
 class StatusLine:

@@ -61,8 +61,7 @@ class Supervisor:
         return self.miner.failure
 
     def situation(self) -> Situation:
-        load = self._sampler.load
-        return self.miner.situation(load["temperature"] if load else None)
+        return self.miner.situation(self._sampler.load)
 
     def _live(self) -> None:
         self._guarded(self._connect_and_work)
