@@ -150,6 +150,8 @@ METRICS_TOKEN = env.secret("METRICS_TOKEN")
 # What the dispatcher does for the apps above it: a function that takes `now`, and how often, in seconds.
 DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
+# Who words a canary, so that a miner cannot tell it from what it looks like.
+CANARY_PROMPT = "chats.canaries.canary_prompt"
 
 # --- Chats
 DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")

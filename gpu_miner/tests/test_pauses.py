@@ -1,6 +1,6 @@
 """The limits of a machine's owner: hours, heat and power, each with a way back."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,8 +8,8 @@ from gpu_miner.config import Settings
 from gpu_miner.pauses import Limit, OwnersLimits, Pause, Pauses
 from gpu_miner.protocol import GpuLoad
 
-NIGHT = datetime(2026, 1, 1, 23, 0)
-NOON = datetime(2026, 1, 1, 12, 0)
+NIGHT = datetime(2026, 1, 1, 23, tzinfo=UTC)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def limits(**changes: object) -> OwnersLimits:

@@ -68,6 +68,6 @@ def hold(job: Job, miner: Miner, *, acked: bool = False) -> Job:
     """The job in this miner's hands, as a claim leaves it; running when `acked`."""
     given = {"jobs": [job.pk], "miners": [miner.pk], "models": [""], "leases": [limits.OFFER], "acked": [acked]}
     with platform_scope(), connection.cursor() as cursor:
-        cursor.execute(fencing.OFFER, {**given, "trusts": [Trust.SUSPECT], "slots": [0]})
+        cursor.execute(fencing.OFFER, {**given, "trusts": [Trust.BANNED], "slots": [0]})
         assert cursor.rowcount == 1, "the job is not queued"
     return reload(job)
