@@ -75,9 +75,13 @@ class ResultSender:
         return max(planned_s, min(error.retry_after_s or 0.0, self._miner.patience.retry_after_cap_s))
 
 
-def answer_result(job: Job, finish: Finish, miner_id: str) -> Result:
-    """The result of a job that has an answer."""
+def answer_result(job: Job, finish: Finish, miner_id: str, *, model: str = "", digest: str = "") -> Result:
+    """The result of a job that has an answer, signed with the very model that wrote it where that is known."""
     result = _result(job, miner_id, job.answer.text, status="ok")
+    if model:
+        result["model"] = model
+    if digest:
+        result["model_digest"] = digest
     result["finish_reason"] = finish.finish_reason
     if finish.tool_calls:
         result["tool_calls"] = list(finish.tool_calls)
@@ -86,6 +90,7 @@ def answer_result(job: Job, finish: Finish, miner_id: str) -> Result:
         result["usage"] = {
             "prompt_tokens": finish.usage.prompt_tokens,
             "completion_tokens": result["tokens_generated"],
+            **({"cached_tokens": finish.usage.cached_tokens} if finish.usage.cached_tokens else {}),
         }
     return result
 

@@ -13,10 +13,9 @@ from gpu_miner.results import ResultSender, answer_result, error_result
 
 logger = logging.getLogger(__name__)
 
-# Errors that say nothing against the engine: any engine like it would refuse the same job.
-FAULTS_OF_THE_JOB = frozenset({"bad_request", "context_too_long", "unsupported"})
-
-
+# Errors that do not count against the engine. Any engine like it would refuse the same job; and an engine that restarts
+# fails all its jobs at once, but has no room for others meanwhile, so that it need not rest as well.
+NOT_THE_ENGINES_FAULT = frozenset({"bad_request", "context_too_long", "unsupported", "engine_restarting"})
 # An engine lets go of a job at its next step; a customer's offer lasts five seconds.
 GIVING_WAY_S = 2.0
 
@@ -77,7 +76,7 @@ class Server:
         """Before the slot is free again and a poll asks for the next job."""
         if isinstance(outcome, Finish):
             self._miner.engine_worked()
-        elif outcome is not None and outcome.code not in FAULTS_OF_THE_JOB:
+        elif outcome is not None and outcome.code not in NOT_THE_ENGINES_FAULT:
             self._miner.engine_failed()
         if outcome is not None and self._miner.settings.once:
             self._miner.drain()
@@ -106,4 +105,8 @@ class Server:
             return self._results.send(job, error_result(job, outcome, self._miner.miner_id))
         # The visitor is to see the last words as a delta; the result carries them in any case.
         self._delivery.flush(self._miner.patience.final_flush_s)
-        return self._results.send(job, answer_result(job, outcome, self._miner.miner_id))
+        settings = self._miner.settings
+        result = answer_result(
+            job, outcome, self._miner.miner_id, model=settings.model_name, digest=settings.model_digest
+        )
+        return self._results.send(job, result)
