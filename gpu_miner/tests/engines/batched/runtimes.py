@@ -1,5 +1,6 @@
 """Which runtimes this machine has, and the tiny model they are tried with."""
 
+import os
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 from gpu_miner.engines.batched.generator import GeneratorOptions
 from gpu_miner.tests.engines.batched.tiny_model import make_tiny_model
+
+# Matrices this small are slower on many threads, which then wait for each other; engine processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HOW = "pip install -r gpu_miner/requirements-transformers.txt"
 HAS_TORCH = find_spec("torch") is not None and find_spec("transformers") is not None
