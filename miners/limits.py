@@ -9,7 +9,7 @@ IDLE_LEASE: Final = timedelta(seconds=60)
 FIRST_PROTOCOL_LEASE: Final = timedelta(seconds=90)
 RENEW: Final = timedelta(seconds=5)
 HEARTBEAT: Final = timedelta(seconds=5)
-FLUSH: Final = timedelta(milliseconds=150)
+FLUSH: Final = timedelta(milliseconds=120)
 POLL_WAIT: Final = timedelta(seconds=25)
 POLL_WAIT_LONGEST: Final = timedelta(seconds=55)
 POLL_JITTER: Final = 0.1
