@@ -40,7 +40,7 @@ class Settings:
     engine: str = option("extractive", f"what writes the answers: {', '.join(ENGINES)} (the best that can run here)")
     slots: int = option(4, "jobs answered at once (4)")
     enrolment_token: str = option("", "needed once, to register a new name; better set as MIA_ENROLMENT_TOKEN")
-    state_dir: Path = option(STATE_DIR, "where the key and the status are kept")
+    state_dir: Path = option(STATE_DIR, "where the key and the status are kept")  # noqa: RUF009 - a Path is immutable
     idle: bool = option(True, "customers' jobs only", negated_as="no_idle")
     chat_only: bool = option(False, "customers' chats only, no jobs of programs and no idle jobs")
     idle_only: bool = option(False, "paid idle jobs only")
@@ -55,7 +55,7 @@ class Settings:
     model: str = option("", "a name of `download --list`, OWNER/REPOSITORY@REVISION, or a folder (largest that fits)")
     model_name: str = option("", "what the platform calls the model (its name in the catalogue, or its folder's)")
     model_digest: str = option("", "what the platform is told to tell this very model by (computed)")
-    models_dir: Path = option(MODELS_DIR, "where downloaded models are kept")
+    models_dir: Path = option(MODELS_DIR, "where downloaded models are kept")  # noqa: RUF009
     hub_url: str = option(HUB_URL, "where models are downloaded from")
     cache_mode: str = option("Q8", f"how exact the cache of read tokens is: {', '.join(CACHE_MODES)} (Q8)")
     cache_tokens: int = option(0, "tokens of all jobs together that the cache holds (0: as many as fit)")

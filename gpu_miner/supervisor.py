@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
@@ -59,6 +60,10 @@ class Supervisor:
     @property
     def failure(self) -> MinerError | None:
         return self.miner.failure
+
+    @property
+    def key_path(self) -> Path:
+        return self._key_file.path
 
     def situation(self) -> Situation:
         return self.miner.situation(self._sampler.load)

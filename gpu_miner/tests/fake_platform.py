@@ -64,6 +64,7 @@ class FakePlatform:
         self.polls: dict[str, list[str]] = {}
         self.statuses: list[str] = []
         self.token = ""
+        self.earnings_usd: str | None = None
         self.fences = 100
         self.hold_acks = False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -282,8 +283,12 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str, body: Json, query: dict[str, str], key: str) -> tuple[int, Json]:
         if path == "/register_miner":
             return self.platform.register(body, key)
+        if path == "/health":
+            return 200, {"status": "ok"}
         if key not in {miner["auth_key"] for miner in self.platform.miners.values()}:
             return 401, _error("NOT_AUTHENTICATED", "unknown key")
+        if path == "/miners/me":
+            return 200, {"trust": "verified", "job_count": 7, "earnings_usd": self.platform.earnings_usd}
         if path == "/job/next":
             return self.platform.next_jobs(query, self.headers.get("X-MIA-Poll", ""))
         answers = {
