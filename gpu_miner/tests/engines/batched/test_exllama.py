@@ -142,6 +142,7 @@ def test_a_model_that_does_not_fit_is_refused_with_a_way_out(tmp_path: Path) -> 
         cache_tokens_for(GeneratorOptions("exllamav2"), model, 8_000_000_000)
 
 
-def test_a_machine_without_the_packages_or_a_gpu_is_told_what_to_do() -> None:
+def test_a_machine_without_the_packages_or_a_gpu_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     with pytest.raises(EngineUnavailable, match=r"requirements-cuda\.txt|NVIDIA GPU"):
         require_cuda("exllamav2", "requirements-cuda.txt", GeneratorOptions("exllamav2"))

@@ -1,5 +1,8 @@
 """What a real model writes through each runtime that holds one: real tokens of a tiny model made here."""
 
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from gpu_miner.engines.base import Collector, EngineJob, Finish
 from gpu_miner.engines.batched.engine import BatchedEngine
 from gpu_miner.errors import EngineError
 from gpu_miner.tests.engines.batched.runtimes import needs_cuda, needs_transformers, tiny_options
+from gpu_miner.tests.engines.batched.trained_model import ANSWERS
 
 Ask = Callable[..., tuple[Finish, str]]
 
@@ -116,24 +120,45 @@ def test_a_schema_is_kept_or_refused_but_never_passed_over(ask: Ask) -> None:
     assert text is None or text.lstrip().startswith("{")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In a process of its own, so that torch stays out of this one."""
+    folder = tmp_path_factory.mktemp("trained")
+    module = "gpu_miner.tests.engines.batched.trained_model"
+    subprocess.run([sys.executable, "-m", module, str(folder)], cwd=Path(__file__).parents[4], check=True)
+    return folder
+
+
+def greedy_answers(kind: str, folder: Path, *, device: str) -> dict[str, tuple[str, str]]:
+    """Every answer and how it ended, all written side by side."""
+    engine = BatchedEngine(tiny_options(kind, folder, max_output=64, cache_mode="FP16", device=device))
+    engine.models()
+    answers: dict[str, tuple[str, str]] = {}
+
+    def ask(question: str) -> None:
+        stream = Collector()
+        message = {"role": "user", "content": question}
+        finish = engine.run(EngineJob("j", (message,), params={"max_tokens": 64, "temperature": 0}), stream)
+        answers[question] = (stream.text, finish.finish_reason)
+
+    threads = [threading.Thread(target=ask, args=(question,)) for question in ANSWERS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    engine.close()
+    return answers
+
+
+@needs_transformers
+def test_a_trained_model_gives_its_answers_side_by_side_and_ends_them_itself(trained: Path) -> None:
+    answers = greedy_answers("transformers", trained, device="cpu")
+    assert answers == {question: (answer, "stop") for question, answer in ANSWERS.items()}
+
+
 @needs_transformers
 @needs_cuda("exllamav2")
-def test_exllamav2_writes_what_transformers_writes_token_by_token(tmp_path: Path) -> None:
-    """The proof that positions, weights and cache are read rightly: one greedy answer from both, of a trained model."""
-    from gpu_miner.tests.engines.batched.trained_model import QUESTIONS, train_tiny_model
-
-    folder = train_tiny_model(tmp_path)
-    answers = {}
-    for kind in ("transformers", "exllamav2"):
-        engine = BatchedEngine(tiny_options(kind, folder, max_output=64, cache_mode="FP16", device=""))
-        engine.models()
-        answers[kind] = [greedy(engine, question) for question in QUESTIONS]
-        engine.close()
-    assert answers["exllamav2"] == answers["transformers"]
-
-
-def greedy(engine: BatchedEngine, question: str) -> str:
-    stream = Collector()
-    message = {"role": "user", "content": question}
-    engine.run(EngineJob("j", (message,), params={"max_tokens": 64, "temperature": 0}), stream)
-    return stream.text
+def test_exllamav2_writes_what_transformers_writes_token_by_token(trained: Path) -> None:
+    """The proof that positions, weights and cache are read rightly: the greedy answers of both are one."""
+    by_transformers = greedy_answers("transformers", trained, device="")
+    assert greedy_answers("exllamav2", trained, device="") == by_transformers

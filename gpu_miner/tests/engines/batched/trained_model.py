@@ -1,5 +1,9 @@
-"""A tiny chat model trained in place until it knows a few answers by heart: greedy text that means something."""
+"""A tiny chat model trained in place until it knows a few answers by heart: greedy text that means something.
 
+usage: python -m gpu_miner.tests.engines.batched.trained_model FOLDER
+"""
+
+import sys
 from pathlib import Path
 
 from gpu_miner.tests.engines.batched.tiny_model import make_tiny_model
@@ -9,7 +13,6 @@ ANSWERS = {
     "Where is the shop?": "The shop is in the old town, behind the church.",
     "Do you sell tea?": "Yes: green tea, black tea and café au lait.",
 }
-QUESTIONS = tuple(ANSWERS)
 STEPS = 150
 
 
@@ -51,3 +54,7 @@ def _lessons(tokenizer):  # type: ignore[no-untyped-def]
     width = max(len(ids) for ids, _ in rows)
     padded = [(ids + [0] * (width - len(ids)), labels + [-100] * (width - len(labels))) for ids, labels in rows]
     return torch.tensor([ids for ids, _ in padded]), torch.tensor([labels for _, labels in padded])
+
+
+if __name__ == "__main__":
+    train_tiny_model(Path(sys.argv[1]))
