@@ -14,10 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModif
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
-from django.views import View
 
-from mia.lib.api import error_response
-from mia.lib.errors import MethodNotAllowed
+from mia.lib.pages import Page
 
 WIDGET_KEPT_S = 3600
 
@@ -32,17 +30,6 @@ class Script:
     @classmethod
     def of(cls, content: bytes) -> Script:
         return cls(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-
-
-class Page(View):
-    """Something that is only read."""
-
-    http_method_names = ["get", "head", "options"]
-
-    def http_method_not_allowed(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-        response = error_response(MethodNotAllowed())
-        response["Allow"] = "GET, HEAD, OPTIONS"
-        return response
 
 
 class WidgetView(Page):

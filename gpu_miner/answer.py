@@ -1,8 +1,11 @@
 """The text of one job's answer, and how much of it the platform has confirmed."""
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from threading import Lock
+
+UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,9 @@ class Answer:
 
     def append(self, text: str, tokens: int) -> None:
         with self._lock:
-            text = self._half_character + text
-            # A server that counts in UTF-16 can cut a character in two; the first half waits for the second.
-            cut = len(text) - 1 if "\ud800" <= text[-1:] <= "\udbff" else len(text)
-            self._half_character = text[cut:]
-            self._text += sendable(text[:cut])
+            if self._half_character or UNSENDABLE.search(text):
+                text = self._mended(text)
+            self._text += text
             self._token_ends.append(len(self._text))
             self._token_totals.append(self._token_totals[-1] + tokens)
 
@@ -71,6 +72,13 @@ class Answer:
         with self._lock:
             self._sent = max(0, min(next_offset, len(self._text)))
 
+    def _mended(self, text: str) -> str:
+        text = self._half_character + text
+        # A server that counts in UTF-16 can cut a character in two; the first half waits for the second.
+        cut = len(text) - 1 if "\ud800" <= text[-1:] <= "\udbff" else len(text)
+        self._half_character = text[cut:]
+        return sendable(text[:cut])
+
     def _tokens_until(self, offset: int) -> int:
         position = bisect_right(self._token_ends, offset) - 1
         return self._token_totals[position] if position >= 0 else 0
@@ -78,8 +86,6 @@ class Answer:
 
 def sendable(text: str) -> str:
     """The text without what JSON, UTF-8 or PostgreSQL cannot hold: NUL goes, lone surrogates become U+FFFD."""
-    if "\0" in text:
-        text = text.replace("\0", "")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if UNSENDABLE.search(text):
+        text = text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text

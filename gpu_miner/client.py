@@ -3,13 +3,16 @@
 import json
 import logging
 import math
-import threading
-from collections.abc import Callable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
 import requests
 from requests.auth import AuthBase
+from requests.utils import get_environ_proxies
 
 from gpu_miner import VERSION
 from gpu_miner.errors import PlatformError, Refused, Rejected, Unavailable, Unreachable
@@ -44,10 +47,11 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply with a status below 400."""
+    """A reply with a status below 400; `date` is the server's clock, as its Date header has it."""
 
     status: int
     body: JsonObject
+    date: str = ""
 
 
 class BearerKey(AuthBase):
@@ -63,14 +67,14 @@ class BearerKey(AuthBase):
 
 
 class PlatformClient:
-    """Typed calls to one platform; every thread has a connection of its own, every call a timeout."""
+    """Typed calls to one platform; every call that runs has a connection of its own, and a timeout."""
 
     def __init__(self, url: str, on_config: Callable[[object], None], instance: str = "") -> None:
         self.url = url.rstrip("/")
         self.instance = instance or str(uuid4())
         self._on_config = on_config
         self._key = ""
-        self._local = threading.local()
+        self._idle: deque[requests.Session] = deque()
 
     def use_key(self, key: str) -> None:
         self._key = key
@@ -98,6 +102,14 @@ class PlatformClient:
     def result(self, result: Result) -> JsonObject:
         return self._post("/job/result", result).body
 
+    def own_figures(self) -> JsonObject:
+        """What the platform says of this miner: its trust, its earnings, why attempts did not count."""
+        return self._call("GET", "/miners/me").body
+
+    def health(self) -> Reply:
+        """Whether a platform is there at all; needs no key."""
+        return self._call("GET", "/health")
+
     def set_status(self, miner_id: str, status: str) -> None:
         self._post(f"/miner/{miner_id}/status", {"status": status}, read_timeout_s=HEARTBEAT_TIMEOUT_S)
 
@@ -118,17 +130,20 @@ class PlatformClient:
         data = json.dumps(body, ensure_ascii=False).encode() if body is not None else None
         extra = {"Content-Type": "application/json; charset=utf-8"} if data is not None else {}
         try:
-            with self._session().request(
-                method,
-                self.url + path,
-                params=query,
-                data=data,
-                headers={**extra, **(headers or {})},
-                auth=BearerKey(self._key),
-                timeout=(CONNECT_TIMEOUT_S, read_timeout_s),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._session() as session,
+                session.request(
+                    method,
+                    self.url + path,
+                    params=query,
+                    data=data,
+                    headers={**extra, **(headers or {})},
+                    auth=BearerKey(self._key),
+                    timeout=(CONNECT_TIMEOUT_S, read_timeout_s),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 return self._read(response)
         except requests.RequestException as error:
             raise Unreachable(_plain_words(error)) from error
@@ -142,14 +157,27 @@ class PlatformClient:
             raise Unreachable("the reply is not JSON; is this address a MIA platform?", status=response.status_code)
         if body.get("config") is not None:
             self._on_config(body["config"])
-        return Reply(response.status_code, body)
+        return Reply(response.status_code, body, response.headers.get("Date", ""))
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.headers.update({"User-Agent": AGENT, "Accept": "application/json", "X-MIA-Instance": self.instance})
-            self._local.session = session
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """A connection that is open already where there is one; the last that was used, so that others can close."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._new_session()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers.update({"User-Agent": AGENT, "Accept": "application/json", "X-MIA-Instance": self.instance})
+        # What the environment says of proxies and certificates, asked once instead of with every request.
+        session.trust_env = False
+        session.proxies = get_environ_proxies(self.url)
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         return session
 
 

@@ -2,6 +2,7 @@
 
 MinerError
 ├── ConfigError          the command line, the environment or the state folder is wrong
+├── DownloadFailed       a model could not be brought here whole
 ├── NameTaken            the platform knows this name and this machine holds no key for it
 ├── EngineUnavailable    the chosen engine cannot run here
 ├── EngineHung           every slot is held by an engine that no longer listens
@@ -34,6 +35,12 @@ class EngineUnavailable(MinerError):
     """The chosen engine cannot run on this machine; the text says what to install or start."""
 
     exit_code = 3
+
+
+class DownloadFailed(MinerError):
+    """A model could not be brought here whole and unaltered; the text says why."""
+
+    exit_code = 6
 
 
 class NameTaken(MinerError):

@@ -17,6 +17,9 @@ SMI_TIMEOUT_S = 10
 SAMPLE_EVERY_S = 10.0
 MEBIBYTE = 1024 * 1024
 
+# Memory used and there, utilization, temperature, watts of one GPU.
+Reading = tuple[int, int, int, int, int]
+
 
 def find_gpus() -> list[GpuCard]:
     nvml = _nvml()
@@ -24,13 +27,18 @@ def find_gpus() -> list[GpuCard]:
 
 
 def current_load() -> GpuLoad | None:
-    """Memory of all GPUs together, the busiest one's utilization, the hottest one's temperature."""
+    """Memory and power of all GPUs together, the busiest one's utilization, the hottest one's temperature."""
     nvml = _nvml()
     rows = _nvml_loads(nvml) if nvml else _smi_loads()
     if not rows:
         return None
-    memory, utilization, temperature = zip(*rows, strict=True)
-    return {"memory_used_mb": sum(memory), "utilization": max(utilization), "temperature": max(temperature)}
+    used, total, utilization, temperature, power = zip(*rows, strict=True)
+    load: GpuLoad = {"memory_used_mb": sum(used), "utilization": max(utilization), "temperature": max(temperature)}
+    if sum(total):
+        load["memory_total_mb"] = sum(total)
+    if sum(power):
+        load["power_w"] = sum(power)
+    return load
 
 
 class LoadSampler:
@@ -87,7 +95,7 @@ def _nvml_card(nvml: ModuleType, handle: object, driver: str) -> GpuCard:
     }
 
 
-def _nvml_loads(nvml: ModuleType) -> list[tuple[int, int, int]]:
+def _nvml_loads(nvml: ModuleType) -> list[Reading]:
     try:
         return [_nvml_load(nvml, handle) for handle in _nvml_handles(nvml)]
     except nvml.NVMLError as error:
@@ -95,12 +103,23 @@ def _nvml_loads(nvml: ModuleType) -> list[tuple[int, int, int]]:
         return []
 
 
-def _nvml_load(nvml: ModuleType, handle: object) -> tuple[int, int, int]:
+def _nvml_load(nvml: ModuleType, handle: object) -> Reading:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return (
-        int(nvml.nvmlDeviceGetMemoryInfo(handle).used) // MEBIBYTE,
+        int(memory.used) // MEBIBYTE,
+        int(memory.total) // MEBIBYTE,
         int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        _nvml_watts(nvml, handle),
     )
+
+
+def _nvml_watts(nvml: ModuleType, handle: object) -> int:
+    """0 where a card does not measure its power."""
+    try:
+        return int(nvml.nvmlDeviceGetPowerUsage(handle)) // 1000
+    except nvml.NVMLError:
+        return 0
 
 
 def _smi_cards() -> list[GpuCard]:
@@ -117,9 +136,12 @@ def _smi_cards() -> list[GpuCard]:
     ]
 
 
-def _smi_loads() -> list[tuple[int, int, int]]:
-    rows = _smi("memory.used,utilization.gpu,temperature.gpu")
-    return [(_whole(memory), _whole(utilization), _whole(temperature)) for memory, utilization, temperature in rows]
+def _smi_loads() -> list[Reading]:
+    rows = _smi("memory.used,memory.total,utilization.gpu,temperature.gpu,power.draw")
+    return [
+        (_whole(used), _whole(total), _whole(utilization), _whole(temperature), _whole(power))
+        for used, total, utilization, temperature, power in rows
+    ]
 
 
 def _smi(columns: str) -> list[list[str]]:
@@ -139,7 +161,8 @@ def _smi(columns: str) -> list[list[str]]:
 
 def _whole(cell: str) -> int:
     """A cell as a number; what a card does not report is "[N/A]" and counts as 0."""
-    return int(cell) if cell.isdigit() else 0
+    whole = cell.partition(".")[0]
+    return int(whole) if whole.isdigit() else 0
 
 
 def _hashed(uuid: str) -> str:

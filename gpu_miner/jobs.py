@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from threading import Condition, Event, Lock
+from threading import Condition, Event, Lock, RLock
 from time import monotonic
 
 from gpu_miner.answer import Answer
@@ -36,6 +36,7 @@ class Ending(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
     DEADLINE = "deadline"
     STOPPED = "stopped"
+    GAVE_WAY = "gave way"
 
 
 class Job:
@@ -66,6 +67,11 @@ class Job:
     @property
     def job_id(self) -> str:
         return self.offer.job_id
+
+    @property
+    def is_idle(self) -> bool:
+        """A paid job that nobody waits for: it gives way to customers and to the machine's owner."""
+        return self.offer.kind == "idle"
 
     @property
     def work(self) -> EngineJob:
@@ -196,7 +202,8 @@ class JobTable:
     """All jobs in hand by fence, and the slots their engines hold; shared by every thread."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        # Reentrant, because what `wait_until` waits for asks the table.
+        self._changed = Condition(RLock())
         self._jobs: dict[str, Job] = {}
         self._holding: dict[str, Job] = {}
         self._taken: deque[str] = deque(maxlen=REMEMBERED_OFFERS)
@@ -237,6 +244,11 @@ class JobTable:
         with self._changed:
             return list(self._holding.values())
 
+    def idle_jobs(self) -> list[Job]:
+        """Idle jobs that are being written, the youngest first; those that were told to end are none of them."""
+        jobs = [job for job in self.holding() if job.is_idle and not job.cancelled]
+        return sorted(jobs, key=lambda job: job.received_at, reverse=True)
+
     @property
     def slots_used(self) -> int:
         with self._changed:
@@ -255,6 +267,10 @@ class JobTable:
     def wait_for_change(self, timeout_s: float) -> None:
         with self._changed:
             self._changed.wait(timeout_s)
+
+    def wait_until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(happened, timeout_s)
 
     def wake(self) -> None:
         with self._changed:

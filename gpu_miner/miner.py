@@ -11,7 +11,8 @@ from gpu_miner.config import Settings
 from gpu_miner.engines.base import Engine
 from gpu_miner.errors import MinerError
 from gpu_miner.jobs import Ending, JobTable, end_all
-from gpu_miner.protocol import Orders, PlatformConfig
+from gpu_miner.pauses import Pause, Pauses
+from gpu_miner.protocol import GpuLoad, Orders, PlatformConfig
 from gpu_miner.status import Situation, Tally
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ class Miner:
         self.tally = Tally()
         self.miner_id = ""
         self.state = "connecting"
+        self.bench: dict[str, float] = {}
+        self.earned_usd: float | None = None
+        self.pauses = Pauses()
         self.draining = Event()
         self.stopping = Event()
         self.heartbeat_due = Event()
@@ -60,12 +64,24 @@ class Miner:
     @property
     def slots_free(self) -> int:
         """Slots to ask jobs for now."""
-        unwanted = self.is_draining or self.is_resting or self.jobs.undelivered >= MAX_UNDELIVERED
-        if unwanted:
+        return max(0, min(self._slots_allowed - self.jobs.slots_used, self.engine.room()))
+
+    @property
+    def slots_for_customers(self) -> int:
+        """Slots that a customer's job could have: the free ones, and those of idle jobs, which give way."""
+        if not self.settings.takes_customers:
+            return 0
+        given_way = self._slots_allowed - self.jobs.slots_used + len(self.jobs.idle_jobs())
+        return max(0, min(given_way, self.slots))
+
+    @property
+    def _slots_allowed(self) -> int:
+        """Slots that may be in use for now."""
+        unwanted = self.is_draining or self.is_resting or self.is_paused
+        if unwanted or self.jobs.undelivered >= MAX_UNDELIVERED:
             return 0
         # After a rest one job is the probe; only its success opens the other slots.
-        allowed = 1 if self._failures_in_row >= FAILURES_UNTIL_REST else self.slots
-        return max(0, allowed - self.jobs.slots_used)
+        return 1 if self._failures_in_row >= FAILURES_UNTIL_REST else self.slots
 
     @property
     def is_draining(self) -> bool:
@@ -76,17 +92,31 @@ class Miner:
         return monotonic() < self._rested_at
 
     @property
+    def is_paused(self) -> bool:
+        return bool(self.pauses)
+
+    @property
     def status(self) -> str:
         """The status the platform is told."""
         if self.is_draining:
             return "draining"
-        if self.is_resting and self.jobs.is_empty:
+        if self.is_paused or (self.is_resting and self.jobs.is_empty):
             return "paused"
         return "idle" if self.jobs.is_empty else "busy"
 
     def drain(self) -> None:
         """Take no more jobs, finish those in hand, then end."""
         self.draining.set()
+        self.heartbeat_due.set()
+        self.jobs.wake()
+
+    def pause(self, reason: Pause, *, on: bool) -> None:
+        """Take no jobs while any reason holds: customers' answers are finished, idle jobs handed back at once."""
+        if not self.pauses.change(reason, on=on):
+            return
+        logger.info("%s: %s", "paused" if self.is_paused else "working again", reason if on else f"no longer {reason}")
+        if on:
+            end_all(self.jobs.idle_jobs(), Ending.GAVE_WAY)
         self.heartbeat_due.set()
         self.jobs.wake()
 
@@ -132,12 +162,14 @@ class Miner:
             self._drained_by_platform = orders.drain
             logger.info("the platform %s", "asks for no new jobs here" if orders.drain else "sends jobs again")
             self.jobs.wake()
+        if orders.pause is not None:
+            self.pause(Pause.PLATFORM, on=orders.pause)
         for job_id in orders.cancel:
             end_all(self.jobs.by_id(job_id), Ending.CANCELLED)
         for message in orders.messages:
             self._show(message)
 
-    def situation(self, temperature: int | None) -> Situation:
+    def situation(self, load: GpuLoad | None) -> Situation:
         jobs = self.jobs.all()
         running_tokens = sum(job.answer.tokens for job in jobs)
         return Situation(
@@ -149,7 +181,9 @@ class Miner:
             failed=self.tally.failed,
             tokens_per_s=self.tally.tokens_per_s(running_tokens),
             uptime_s=self.tally.uptime_s,
-            temperature=temperature,
+            load=load,
+            reasons=str(self.pauses),
+            earned_usd=self.earned_usd,
         )
 
     def _show(self, message: str) -> None:

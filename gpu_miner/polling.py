@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 # A platform that answers "nothing" without holding the poll is asked no more than about once a second.
 EMPTY_POLL_S = 1.0
 SLOT_CHECK_S = 5.0
+FULL_POLL_MS = 3_000
 
 
 class Poller:
@@ -28,20 +29,23 @@ class Poller:
 
     def run(self) -> None:
         while not self._miner.draining.is_set():
-            slots = self._miner.slots_free
-            if slots:
-                self._poll(slots)
+            free, for_customers = self._miner.slots_free, self._miner.slots_for_customers
+            if free:
+                self._poll(free, idle=self._miner.settings.takes_idle, wait_ms=self._miner.config.poll_wait_ms)
+            elif for_customers:
+                # Full of idle jobs: a customer's may come any time, and an idle job that ends must not wait long.
+                self._poll(for_customers, idle=False, wait_ms=min(self._miner.config.poll_wait_ms, FULL_POLL_MS))
             else:
                 self._miner.jobs.wait_for_change(SLOT_CHECK_S)
 
-    def _poll(self, slots: int) -> None:
+    def _poll(self, slots: int, *, idle: bool, wait_ms: int) -> None:
         asked_at = monotonic()
         try:
             reply = self._miner.client.next_jobs(
                 self._miner.miner_id,
                 slots=slots,
-                idle=self._miner.settings.idle,
-                wait_ms=self._miner.config.poll_wait_ms,
+                idle=idle,
+                wait_ms=wait_ms,
                 poll_id=self._poll_id,
             )
         except Refused as error:

@@ -36,6 +36,8 @@ class GpuLoad(TypedDict):
     memory_used_mb: int
     utilization: int
     temperature: int
+    memory_total_mb: NotRequired[int]
+    power_w: NotRequired[int]
 
 
 class Registration(TypedDict):
@@ -48,6 +50,8 @@ class Registration(TypedDict):
     models: list[ModelCard]
     gpus: list[GpuCard]
     slots: int
+    lanes: list[str]
+    bench: NotRequired[dict[str, float]]
     gpu_name: NotRequired[str]
     gpu_memory_mb: NotRequired[int]
     enrolment_token: NotRequired[str]
@@ -104,6 +108,8 @@ class Result(TypedDict):
     fence: str
     status: str
     output_sha256: str
+    model: NotRequired[str]
+    model_digest: NotRequired[str]
     finish_reason: NotRequired[str]
     tool_calls: NotRequired[list[JsonObject]]
     usage: NotRequired[dict[str, int]]
@@ -165,6 +171,7 @@ class Orders:
     """What the platform asks beside the work itself."""
 
     drain: bool | None = None
+    pause: bool | None = None
     cancel: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
 
@@ -236,11 +243,12 @@ def parse_chunks(body: JsonObject) -> ChunksReply:
 
 
 def parse_orders(body: JsonObject) -> Orders:
-    drain = body.get("drain")
+    drain, pause = body.get("drain"), body.get("pause")
     cancel = (as_text(as_object(item).get("job_id") or item) for item in as_list(body.get("cancel")))
     messages = (_message_text(item) for item in as_list(body.get("messages")))
     return Orders(
         drain=drain if isinstance(drain, bool) else None,
+        pause=pause if isinstance(pause, bool) else None,
         cancel=tuple(job_id for job_id in cancel if job_id),
         messages=tuple(text for text in messages if text),
     )

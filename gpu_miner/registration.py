@@ -79,7 +79,10 @@ class Registrar:
             "models": list(miner.engine.models()),
             "gpus": self._gpus,
             "slots": miner.slots,
+            "lanes": list(miner.settings.lanes),
         }
+        if miner.bench:
+            body["bench"] = miner.bench
         if self._gpus:
             body["gpu_name"] = self._gpus[0]["name"]
             body["gpu_memory_mb"] = sum(gpu["vram_mb"] for gpu in self._gpus)

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 CHECKSUM_MISMATCH = 412
 MAX_ERROR_TEXT = 500
+GAVE_WAY = "gave_way"
+HAND_BACK_WAITS_S = (1.0, 2.0, 0.0)
 
 
 class ResultSender:
@@ -40,6 +42,20 @@ class ResultSender:
         logger.error("the result of job %s could not be delivered and is dropped", job.job_id)
         return False
 
+    def hand_back(self, job: Job) -> None:
+        """Give an idle job back at once, so that others need not wait for its lease to run out."""
+        for wait_s in HAND_BACK_WAITS_S:
+            try:
+                self._miner.client.result(handed_back(job, self._miner.miner_id))
+            except (Rejected, Refused) as error:
+                logger.info("job %s is no longer ours to hand back: %s", job.job_id, error)
+                return
+            except PlatformError as error:
+                logger.warning("job %s could not be handed back: %s", job.job_id, error)
+                self._miner.stopping.wait(wait_s)
+            else:
+                return
+
     def _worth_another_try(self, job: Job, error: PlatformError) -> bool:
         if error.status == CHECKSUM_MISMATCH:
             logger.warning("job %s arrived damaged and is sent again", job.job_id)
@@ -59,9 +75,13 @@ class ResultSender:
         return max(planned_s, min(error.retry_after_s or 0.0, self._miner.patience.retry_after_cap_s))
 
 
-def answer_result(job: Job, finish: Finish, miner_id: str) -> Result:
-    """The result of a job that has an answer."""
+def answer_result(job: Job, finish: Finish, miner_id: str, *, model: str = "", digest: str = "") -> Result:
+    """The result of a job that has an answer, signed with the very model that wrote it where that is known."""
     result = _result(job, miner_id, job.answer.text, status="ok")
+    if model:
+        result["model"] = model
+    if digest:
+        result["model_digest"] = digest
     result["finish_reason"] = finish.finish_reason
     if finish.tool_calls:
         result["tool_calls"] = list(finish.tool_calls)
@@ -70,6 +90,7 @@ def answer_result(job: Job, finish: Finish, miner_id: str) -> Result:
         result["usage"] = {
             "prompt_tokens": finish.usage.prompt_tokens,
             "completion_tokens": result["tokens_generated"],
+            **({"cached_tokens": finish.usage.cached_tokens} if finish.usage.cached_tokens else {}),
         }
     return result
 
@@ -78,6 +99,13 @@ def error_result(job: Job, error: EngineError, miner_id: str) -> Result:
     """The result of a job without an answer; what the engine said is never passed off as one."""
     result = _result(job, miner_id, "", status="error")
     result["error"] = {"code": error.code, "retryable": error.retryable, "message": str(error)[:MAX_ERROR_TEXT]}
+    return result
+
+
+def handed_back(job: Job, miner_id: str) -> Result:
+    """The result of an idle job that gave way: nobody's fault, and this miner may be given it again."""
+    result = _result(job, miner_id, "", status="refused")
+    result["error"] = {"code": GAVE_WAY, "retryable": True, "message": "the job gave way"}
     return result
 
 

@@ -1,12 +1,15 @@
 """What the operator sees: one readable line about the miner, kept in place on a terminal and repeated in logs."""
 
 import logging
+import shutil
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from threading import Lock
 from time import monotonic
 from typing import TextIO
+
+from gpu_miner.protocol import GpuLoad
 
 RATE_WINDOW_S = 10.0
 LOG_EVERY_S = 60.0
@@ -67,25 +70,44 @@ class Situation:
     failed: int
     tokens_per_s: float
     uptime_s: float
-    temperature: int | None = None
+    load: GpuLoad | None = None
+    reasons: str = ""
+    earned_usd: float | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
 
     def __str__(self) -> str:
         parts = [
-            f"{self.name}: {self.state}",
+            f"{self.name}: {self.state}" + (f" ({self.reasons})" if self.reasons else ""),
             f"jobs {self.running}/{self.slots}",
             f"{self.done} done" + (f", {self.failed} failed" if self.failed else ""),
             f"{self.tokens_per_s:.1f} tok/s",
-            *([f"{self.temperature} °C"] if self.temperature is not None else []),
+            *_gpu_words(self.load),
+            *([f"${self.earned_usd:.4f} earned"] if self.earned_usd is not None else []),
             f"up {in_words(self.uptime_s)}",
         ]
         return " · ".join(parts)
 
 
+def _gpu_words(load: GpuLoad | None) -> list[str]:
+    if load is None:
+        return []
+    used, total = load["memory_used_mb"] / 1024, load.get("memory_total_mb", 0) / 1024
+    memory = f"{used:.1f}/{total:.0f} GB" if total else f"{used:.1f} GB"
+    power = [f"{load['power_w']} W"] if load.get("power_w") else []
+    return [memory, f"{load['temperature']} °C", *power]
+
+
 class StatusLine:
     """Shows situations: live on a terminal; elsewhere when something changes, and each minute of work."""
 
-    def __init__(self, out: TextIO = sys.stdout, log_every_s: float = LOG_EVERY_S) -> None:
+    def __init__(
+        self, out: TextIO = sys.stdout, log: logging.Logger | None = None, log_every_s: float = LOG_EVERY_S
+    ) -> None:
+        """With a `log`, news of a miner without a terminal go there instead."""
         self._out = out
+        self._log = log
         self._log_every_s = log_every_s
         self._live = out.isatty()
         self._shown_at = 0.0
@@ -93,9 +115,10 @@ class StatusLine:
 
     def show(self, situation: Situation) -> None:
         if self._live:
-            self._write(f"{CLEAR_LINE}{situation}")
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"{CLEAR_LINE}{str(situation)[:width]}")
         elif self._is_news(situation):
-            self._write(f"{situation}\n")
+            self._tell(str(situation))
             self._shown, self._shown_at = situation, monotonic()
 
     def close(self) -> None:
@@ -107,6 +130,12 @@ class StatusLine:
             return True
         worked = (situation.done, situation.failed, situation.running) != (self._shown.done, self._shown.failed, 0)
         return worked and monotonic() - self._shown_at >= self._log_every_s
+
+    def _tell(self, text: str) -> None:
+        if self._log is not None:
+            self._log.info("%s", text)
+        else:
+            self._write(f"{text}\n")
 
     def _write(self, text: str) -> None:
         self._out.write(text)

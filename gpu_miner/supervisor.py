@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
@@ -60,9 +61,12 @@ class Supervisor:
     def failure(self) -> MinerError | None:
         return self.miner.failure
 
+    @property
+    def key_path(self) -> Path:
+        return self._key_file.path
+
     def situation(self) -> Situation:
-        load = self._sampler.load
-        return self.miner.situation(load["temperature"] if load else None)
+        return self.miner.situation(self._sampler.load)
 
     def _live(self) -> None:
         self._guarded(self._connect_and_work)

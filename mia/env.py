@@ -1,6 +1,7 @@
 """Environment variables, read once by `mia.settings`; a wrong value stops the start with its name."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -46,6 +47,16 @@ def integer(name: str, default: int) -> int:
 def items(name: str, default: str = "") -> list[str]:
     """A comma-separated list; blanks are dropped."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def address(name: str) -> str:
+    """A plain http(s):// address of printable characters, or nothing."""
+    value = text(name).strip()
+    if value and not re.fullmatch(
+        r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?/?", value
+    ):
+        raise ImproperlyConfigured(f"{name} must be an address such as https://mia.example.com.")
+    return value
 
 
 def choice(name: str, options: frozenset[str], default: str) -> str:

@@ -23,6 +23,7 @@ SECRET_KEY = env.secret("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+PUBLIC_URL = env.address("PUBLIC_URL")
 PORT = env.integer("PORT", 8000)
 WEB_THREADS = env.integer("WEB_THREADS", 16)
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 1024 * 1024)
@@ -150,6 +151,8 @@ METRICS_TOKEN = env.secret("METRICS_TOKEN")
 # What the dispatcher does for the apps above it: a function that takes `now`, and how often, in seconds.
 DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
+# Who words a canary, so that a miner cannot tell it from what it looks like.
+CANARY_PROMPT = "chats.canaries.canary_prompt"
 
 # --- Chats
 DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")

@@ -60,6 +60,7 @@ class PresenceFilter(admin.SimpleListFilter):
             ("idle", _("Idle")),
             ("busy", _("Busy")),
             ("draining", _("Draining")),
+            ("paused", _("Paused")),
             ("offline", _("Offline")),
         ]
 
@@ -69,7 +70,13 @@ class PresenceFilter(admin.SimpleListFilter):
             case "online":
                 return queryset.filter(pk__in=online)
             case "idle" | "busy":
-                return queryset.filter(pk__in=online, status=self.value(), drain_requested=False)
+                return queryset.filter(pk__in=online, status=self.value(), drain_requested=False, pause_requested=False)
+            case "paused":
+                return queryset.filter(
+                    models.Q(pause_requested=True) | models.Q(status=MinerStatus.PAUSED),
+                    pk__in=online,
+                    drain_requested=False,
+                )
             case "draining":
                 return queryset.filter(
                     models.Q(drain_requested=True) | models.Q(status=MinerStatus.DRAINING), pk__in=online
@@ -127,10 +134,12 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
         "trust_selected",
         "suspect_selected",
         "ban_selected",
+        "pause_selected",
+        "resume_selected",
         "drain_selected",
         "undrain_selected",
     ]
-    page_actions = ("verify", "make_trusted", "suspect", "ban", "drain", "undrain")
+    page_actions = ("verify", "make_trusted", "suspect", "ban", "pause", "resume", "drain", "undrain")
     change_form_template = "miners/miner.html"
     empty_hint = _(
         "No machine has registered yet. Add an enrolment token, and run the command that you get on a machine."
@@ -217,6 +226,16 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
     def ban(self, request: HttpRequest, miner: Miner, words: str) -> str:
         return self._set_trust(request, miner, Trust.BANNED, words)
 
+    @page_action(PageAction(_("Pause"), Right.MANAGE, "pause", offered=lambda miner: not miner.pause_requested))
+    def pause(self, request: HttpRequest, miner: Miner, words: str) -> str:
+        services.request_pause(miner=miner, pause=True)
+        return str(_("%s finishes its customers' answers, hands idle jobs back and then waits.") % miner)
+
+    @page_action(PageAction(_("Resume"), Right.MANAGE, "play_circle", offered=lambda miner: miner.pause_requested))
+    def resume(self, request: HttpRequest, miner: Miner, words: str) -> str:
+        services.request_pause(miner=miner, pause=False)
+        return str(_("%s takes jobs again.") % miner)
+
     @page_action(
         PageAction(_("Drain"), Right.MANAGE, "hourglass_bottom", offered=lambda miner: not miner.drain_requested)
     )
@@ -264,6 +283,14 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
         }
         return TemplateResponse(request, "miners/ban_miners.html", context)
 
+    @button(description=_("Pause"), permissions=["change"])
+    def pause_selected(self, request: HttpRequest, queryset: MinerQuerySet) -> None:
+        self._pause_all(request, queryset, pause=True)
+
+    @button(description=_("Resume"), permissions=["change"])
+    def resume_selected(self, request: HttpRequest, queryset: MinerQuerySet) -> None:
+        self._pause_all(request, queryset, pause=False)
+
     @button(description=_("Drain"), permissions=["change"])
     def drain_selected(self, request: HttpRequest, queryset: MinerQuerySet) -> None:
         self._drain_all(request, queryset, drain=True)
@@ -286,6 +313,13 @@ class MinerAdmin(ActionsModelAdmin[Miner], SuperuserModelAdmin[Miner]):
             services.request_drain(miner=miner, drain=drain)
             self.record(request, AuditAction.PERFORMED, miner, {"drain": drain})
         self._tell(request, len(changed), str(_("draining") if drain else _("working again")))
+
+    def _pause_all(self, request: HttpRequest, miners: MinerQuerySet, *, pause: bool) -> None:
+        changed = list(miners.exclude(pause_requested=pause))
+        for miner in changed:
+            services.request_pause(miner=miner, pause=pause)
+            self.record(request, AuditAction.PERFORMED, miner, {"pause": pause})
+        self._tell(request, len(changed), str(_("paused") if pause else _("working again")))
 
     def _tell(self, request: HttpRequest, number: int, state: str) -> None:
         text = ngettext("%(number)d miner is now %(state)s.", "%(number)d miners are now %(state)s.", number)

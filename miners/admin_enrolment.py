@@ -22,8 +22,8 @@ from accounts.permissions import Right
 from accounts.scoped_admin import SuperuserModelAdmin, button, column, user_of
 from mia.lib import phrases
 from miners import services
-from miners.admin_live import enrolment_command
 from miners.choices import Trust
+from miners.installer import enrolment_command, platform_url
 from miners.models import EnrolmentToken
 
 TOKEN_COLOURS: Final = {"Live": "success", "Used up": "default", "Expired": "warning", "Revoked": "danger"}
@@ -113,7 +113,7 @@ class EnrolmentTokenAdmin(ActionsModelAdmin[EnrolmentToken], SuperuserModelAdmin
         self, request: HttpRequest, obj: EnrolmentToken, post_url_continue: str | None = None
     ) -> HttpResponse:
         plain = request.shown_once  # type: ignore[attr-defined]
-        context = {"token": plain, "command": enrolment_command(request, plain)}
+        context = {"token": plain, "command": enrolment_command(platform_url(request), plain)}
         return shown_once_page(self, request, obj, "miners/token_made.html", context)
 
     @page_action(

@@ -67,6 +67,8 @@ class JobPage:
     attempts: list[AttemptLine]
     prompt: list[Bubble]
     answer_calls: list[str]
+    model: str
+    model_digest: str
     demands: list[tuple[str, str]]
 
 
@@ -74,6 +76,7 @@ def job_page(job: Job, *, with_reasons: bool) -> JobPage:
     """One query: the attempts. Reasons are what miners' programs said, and are for platform staff."""
     rows = job.attempts.select_related("miner").order_by("fence")
     attempts = [AttemptLine.of(attempt, with_reason=with_reasons) for attempt in rows]
+    accepted = next((line.attempt for line in attempts if line.attempt.outcome == AttemptOutcome.ACCEPTED), None)
     return JobPage(
         tone=STATE_TONES[JobState(job.state)],
         waited=_after(job, job.offered_at if job.attempt_count == 1 else _first_offer(attempts)),
@@ -84,6 +87,8 @@ def job_page(job: Job, *, with_reasons: bool) -> JobPage:
         attempts=attempts,
         prompt=[_bubble(message) for message in job.messages if isinstance(message, dict)],
         answer_calls=_calls(job.tool_calls),
+        model=accepted.model if accepted else "",
+        model_digest=accepted.model_digest if accepted else "",
         demands=list(_demands(job)),
     )
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from accounts.scoped_admin import user_of
 from mia.lib.redis import sync_redis
+from miners.installer import enrolment_command, platform_url
 from miners.leader import SNAPSHOT_KEY
 from miners.models import Miner, NetworkSample
 from miners.network import history
@@ -42,7 +43,7 @@ def live_page(request: HttpRequest) -> HttpResponse:
         "snapshot": latest_snapshot(),
         "history": [chart_point(sample) for sample in history(now=timezone.now())],
         "has_miners": Miner.objects.exists(),
-        "command": enrolment_command(request),
+        "command": enrolment_command(platform_url(request), str(_("YOUR-TOKEN"))),
         "is_fullwidth": "1",
     }
     return TemplateResponse(request, "miners/live.html", context)
@@ -59,9 +60,3 @@ def latest_snapshot() -> dict[str, Any] | None:
 
 def chart_point(sample: NetworkSample) -> dict[str, float | None]:
     return {"at": sample.at.timestamp() * 1000, **{name: getattr(sample, name) for name in CHARTED}}
-
-
-def enrolment_command(request: HttpRequest, token: str = "") -> str:
-    """What the owner of a GPU runs to put it on this network."""
-    url = request.build_absolute_uri("/").rstrip("/")
-    return f"python -m gpu_miner --url {url} --enrolment-token {token or _('YOUR-TOKEN')}"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from mia.lib import phrases
-from miners.choices import AttemptOutcome, MinerStatus, Trust
+from miners.choices import AttemptOutcome, Lane, MinerStatus, Trust
 from miners.models import Attempt, CanaryTrial, Job, Miner
 from miners.streams import tokens_per_second
 
@@ -20,6 +20,7 @@ OUTCOME_TONES: Final = {
     AttemptOutcome.ACCEPTED: "good",
     AttemptOutcome.OFFER_EXPIRED: "warn",
     AttemptOutcome.REFUSED: "warn",
+    AttemptOutcome.GAVE_WAY: "",
     AttemptOutcome.CANCELLED: "",
     AttemptOutcome.LEASE_EXPIRED: "bad",
     AttemptOutcome.STALLED: "bad",
@@ -42,7 +43,9 @@ def presence(miner: Miner, now: datetime) -> str:
         return "banned"
     if not miner.is_online(now) or miner.status == MinerStatus.OFFLINE:
         return "offline"
-    return "draining" if miner.drain_requested else miner.status
+    if miner.drain_requested:
+        return "draining"
+    return "paused" if miner.pause_requested else miner.status
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,13 @@ class AttemptLine:
     tone: str
     charged: str
     reason: str
+    remark: str = ""
 
     @classmethod
     def of(cls, attempt: Attempt, *, with_reason: bool = True) -> AttemptLine:
         tone = OUTCOME_TONES[AttemptOutcome(attempt.outcome)]
-        return cls(attempt, tone, charged_to(attempt), attempt.reason if with_reason else "")
+        reason, remark = (attempt.reason, attempt.remark) if with_reason else ("", "")
+        return cls(attempt, tone, charged_to(attempt), reason, remark)
 
     @property
     def lasted(self) -> timedelta | None:
@@ -86,6 +91,7 @@ class ModelLine:
     output: int | None
     features: list[str]
     languages: list[str]
+    digest: str
 
     @classmethod
     def of(cls, served: dict[str, Any]) -> ModelLine:
@@ -97,6 +103,7 @@ class ModelLine:
             output=served.get("max_output"),
             features=list(served.get("features") or []),
             languages=list(served.get("languages") or []),
+            digest=str(served.get("digest") or ""),
         )
 
 
@@ -109,6 +116,7 @@ class MinerPage:
     trust_tone: str
     tokens_per_second: float
     running: list[Job]
+    lanes: str
     models: list[ModelLine]
     gpus: list[tuple[str, str]]
     stats: list[tuple[str, str]]
@@ -130,6 +138,7 @@ def miner_page(miner: Miner, now: datetime) -> MinerPage:
         running=list(
             Job.objects.live().filter(miner=miner).exclude(state="queued").only("id", "kind", "state", "created_at")
         ),
+        lanes=", ".join(Lane(lane).label for lane in miner.lanes),
         models=[ModelLine.of(served) for served in miner.served_models if isinstance(served, dict)],
         gpus=_gpus(miner),
         stats=_stats(miner.gpu_stats),
@@ -162,5 +171,6 @@ def _stats(stats: dict[str, Any]) -> list[tuple[str, str]]:
         "memory used": phrases.memory(stats.get("memory_used_mb")),
         "utilization": f"{stats['utilization']} %" if stats.get("utilization") is not None else "",
         "temperature": f"{stats['temperature']} °C" if stats.get("temperature") is not None else "",
+        "power": f"{stats['power_w']:.0f} W" if stats.get("power_w") is not None else "",
     }
     return [(name, text) for name, text in shown.items() if text and text != phrases.NOTHING]

@@ -54,6 +54,7 @@ class AttemptOutcome(models.TextChoices):
     STALLED = "stalled"
     ERROR = "error", "engine error"
     REFUSED = "refused"
+    GAVE_WAY = "gave_way", "gave way"
     CANCELLED = "cancelled"
     DEADLINE = "deadline", "deadline passed"
 

@@ -43,12 +43,12 @@ class NextJob(HotEndpoint):
         poll_id = request.headers.get("x-mia-poll", "")[:64]
         offers = await _offers_of_poll(profile, poll_id)
         if offers:
-            return HotResponse(wire.poll_body(offers, skipped={}, cancel=(), drain=profile.drain_requested))
+            return HotResponse(wire.poll_body(offers, skipped={}, cancel=(), profile=profile))
         seat = Seat(profile, slots=min(poll["slots"], profile.slots), idle=poll["idle"])
         handed = await _wait(seat, poll.get("wait", limits.POLL_WAIT.total_seconds()))
         await _remember_poll(profile, poll_id, handed)
         skipped = {} if handed.offers else await dispatch.skipped(seat)
-        body = wire.poll_body(handed.offers, skipped=skipped, cancel=handed.cancelled, drain=profile.drain_requested)
+        body = wire.poll_body(handed.offers, skipped=skipped, cancel=handed.cancelled, profile=profile)
         return HotResponse(body)
 
 
@@ -59,7 +59,7 @@ class ClaimJob(NextJob):
 
 
 async def _wait(seat: Seat, longest_s: float) -> Handed:
-    if seat.profile.drain_requested or drain.is_draining:
+    if seat.profile.is_held_back or drain.is_draining:
         await asyncio.sleep(min(longest_s, MIN_DRAIN_WAIT_S))
         return Handed()
     return await handoff().wait(seat, longest_s * (1 - random.random() * limits.POLL_JITTER))  # noqa: S311
@@ -118,6 +118,7 @@ class Heartbeat(HotEndpoint):
                     {"job_id": str(row["job"]), "verdict": verdict(row), "lease_ms": lease_ms(row)} for row in rows
                 ],
                 "drain": profile.drain_requested,
+                "pause": profile.pause_requested,
                 "config": None if slots is None else wire.config_body(slots),
             }
         )

@@ -19,14 +19,14 @@ MAY_SERVE: Final = """
     AND j.features::text[] <@ w.features
     AND w.trust >= j.min_trust
     AND (j.kind = 'canary' OR w.trust >= 1 OR (j.lane = 2 AND w.trust = 0))
-    AND (j.lane < 2 OR j.kind = 'canary' OR w.idle)
+    AND (j.kind = 'canary' OR j.lane = ANY (w.lanes))
     AND NOT w.miners <@ j.tried
     AND (j.target_miner_id IS NULL OR j.target_miner_id = ANY (w.miners))
 """
 
 WAITERS: Final = """
     jsonb_to_recordset(%(waiters)s::jsonb)
-    AS w(miners bigint[], trust int, models text[], features text[], max_context int, idle boolean)
+    AS w(miners bigint[], trust int, models text[], features text[], max_context int, lanes int[])
 """
 
 CANDIDATES: Final = f"""
@@ -55,7 +55,8 @@ WITH given AS (
                            %(acked)s::boolean[], %(trusts)s::int[], %(slots)s::int[])
     AS g(job, miner, model, lease, acked, trust, slots)
     JOIN miners_miner m ON m.id = g.miner
-     AND m.trust >= g.trust AND NOT m.drain_requested AND g.slots <= least(m.slots, nullif(m.max_slots, 0))
+     AND m.trust >= g.trust AND NOT m.drain_requested AND NOT m.pause_requested
+     AND g.slots <= least(m.slots, nullif(m.max_slots, 0))
 ), taken AS (
     UPDATE miners_job j
     SET state = CASE WHEN g.acked THEN 'running' ELSE 'offered' END, fence = nextval('miners_fence'),
@@ -67,8 +68,9 @@ WITH given AS (
     RETURNING j.*, coalesce(nullif(j.model, ''), g.model) AS served_model
 ), noted AS (
     INSERT INTO miners_attempt (fence, job_id, business_id, miner_id, number, model, outcome, is_fault, is_blamed,
-                                reason, tokens_reported, timing, offered_at, acked_at)
-    SELECT fence, id, business_id, miner_id, attempt_count, served_model, '', false, false, '', 0, '{{}}', offered_at,
+                                reason, remark, model_digest, tokens_reported, timing, offered_at, acked_at)
+    SELECT fence, id, business_id, miner_id, attempt_count, served_model, '', false, false, '', '', '', 0, '{{}}',
+           offered_at,
            CASE WHEN state = 'running' THEN offered_at END
     FROM taken
 )
@@ -135,6 +137,12 @@ FROM back b WHERE a.fence = b.fence
 RETURNING a.fence
 """
 
+# What a result is held against.
+GIVEN: Final = """
+SELECT a.offered_at, a.model, m.served_models FROM miners_attempt a JOIN miners_miner m ON m.id = a.miner_id
+WHERE a.fence = %(fence)s AND a.miner_id = %(miner)s
+"""
+
 # The job as it was completed, or no row. What an accepted answer means for its attempt and its miner is done with it;
 # a fault that was charged too early is taken back.
 COMPLETE: Final = f"""
@@ -155,7 +163,7 @@ WITH completed AS (
 ), accepted AS (
     UPDATE miners_attempt a
     SET outcome = 'accepted', reason = '', ended_at = %(now)s, is_fault = false, is_blamed = false,
-        tokens_reported = %(reported)s, timing = %(timing)s
+        remark = %(remark)s, model_digest = %(digest)s, tokens_reported = %(reported)s, timing = %(timing)s
     FROM attempt WHERE a.fence = attempt.fence
 ), credited AS (
     UPDATE miners_miner m
@@ -185,10 +193,12 @@ WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.state IN ('offered', 'running
 RETURNING j.id, j.state, j.miner_id, j.faults
 """
 
+# An idle job that gave way to a customer may come back to the same miner, but not for ever.
 HAND_BACK: Final = """
 UPDATE miners_job j
 SET state = 'queued', phase = '', lease_until = NULL, resume_text = %(resume_text)s, fence = NULL,
-    tried = array_append(array_remove(j.tried, j.miner_id), j.miner_id)
+    tried = CASE WHEN %(gave_way)s AND j.lane = 2 AND j.attempt_count < %(most_returns)s THEN j.tried
+                 ELSE array_append(array_remove(j.tried, j.miner_id), j.miner_id) END
 WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.miner_id = %(miner)s AND j.state IN ('offered', 'running')
 RETURNING j.id
 """
@@ -206,6 +216,7 @@ SELECT count(*) FILTER (WHERE NOT (j.model = '' OR j.model = ANY (w.models))) AS
        count(*) FILTER (WHERE NOT j.features::text[] <@ w.features) AS features,
        count(*) FILTER (WHERE j.kind <> 'canary'
                         AND (w.trust < j.min_trust OR w.trust < 0 OR (w.trust = 0 AND j.lane < 2))) AS trust,
+       count(*) FILTER (WHERE j.kind <> 'canary' AND NOT j.lane = ANY (w.lanes)) AS lane,
        count(*) FILTER (WHERE w.miners <@ j.tried) AS tried
 FROM (SELECT * FROM miners_job WHERE state = 'queued' AND target_miner_id IS NULL LIMIT 1000) j, {WAITERS}
 """  # noqa: S608 - constants

@@ -48,6 +48,7 @@ class PollReplySerializer(serializers.Serializer[Any]):
     skipped = serializers.DictField(child=serializers.IntegerField())
     cancel = serializers.ListField(child=serializers.UUIDField())
     drain = serializers.BooleanField()
+    pause = serializers.BooleanField()
     messages = serializers.ListField(child=serializers.CharField())
     config = ConfigSerializer(allow_null=True)
 
@@ -67,6 +68,7 @@ class HeartbeatReplySerializer(serializers.Serializer[Any]):
     timestamp = serializers.DateTimeField()
     jobs = LeaseSerializer(many=True)
     drain = serializers.BooleanField()
+    pause = serializers.BooleanField()
     config = ConfigSerializer(allow_null=True)
 
 

@@ -9,7 +9,7 @@ IDLE_LEASE: Final = timedelta(seconds=60)
 FIRST_PROTOCOL_LEASE: Final = timedelta(seconds=90)
 RENEW: Final = timedelta(seconds=5)
 HEARTBEAT: Final = timedelta(seconds=5)
-FLUSH: Final = timedelta(milliseconds=150)
+FLUSH: Final = timedelta(milliseconds=120)
 POLL_WAIT: Final = timedelta(seconds=25)
 POLL_WAIT_LONGEST: Final = timedelta(seconds=55)
 POLL_JITTER: Final = 0.2
@@ -28,6 +28,8 @@ AFFINITY_SEEN: Final = timedelta(seconds=10)
 RENEW_FROM_CHUNKS: Final = timedelta(seconds=1)
 
 FAULTS_BEFORE_FAILED: Final = 3
+RETURNS_TO_ONE_MINER: Final = 50
+"""How often an idle job may give way before the miners it was on are not asked again."""
 MAX_SLOTS: Final = 64
 MAX_CHUNK_CHARS: Final = 65_536
 MAX_OUTPUT_CHARS: Final = 262_144

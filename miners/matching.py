@@ -26,10 +26,15 @@ class Seat:
         return self.slots - len(self.given)
 
     @property
+    def lanes(self) -> tuple[int, ...]:
+        """What its owner lets it take, without idle jobs when this very poll wants none."""
+        return tuple(lane for lane in self.profile.lanes if self.idle or lane != Lane.IDLE)
+
+    @property
     def capability(self) -> tuple[object, ...]:
         """Seats of one capability can serve the same jobs, but for those that name or have tried a miner."""
         profile = self.profile
-        return (profile.trust, profile.model_ids, profile.features, profile.max_context, self.idle)
+        return (profile.trust, profile.model_ids, profile.features, profile.max_context, self.lanes)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def describe(seats: Sequence[Seat]) -> list[dict[str, Any]]:
             "models": list(alike[0].profile.model_ids),
             "features": list(alike[0].profile.features),
             "max_context": alike[0].profile.max_context,
-            "idle": alike[0].idle,
+            "lanes": list(alike[0].lanes),
         }
         for alike in classes.values()
     ]
@@ -115,6 +120,5 @@ def _is_allowed(seat: Seat, job: Mapping[str, Any]) -> bool:
         return False
     if job["kind"] == JobKind.CANARY:
         return True
-    if job["lane"] == Lane.IDLE:
-        return seat.idle and trust >= Trust.PROBATION
-    return trust >= Trust.VERIFIED
+    least = Trust.PROBATION if job["lane"] == Lane.IDLE else Trust.VERIFIED
+    return job["lane"] in seat.lanes and trust >= least

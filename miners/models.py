@@ -26,6 +26,10 @@ from miners.limits import MINER_OFFLINE
 from miners.querysets import AttemptQuerySet, EnrolmentTokenQuerySet, JobQuerySet, MinerQuerySet
 
 
+def all_lanes() -> list[int]:
+    return [lane.value for lane in Lane]
+
+
 class EnrolmentToken(models.Model):
     """A secret that lets machines register as miners, made by staff, shown once."""
 
@@ -68,6 +72,17 @@ class Miner(models.Model):
     trust_changed_at = models.DateTimeField(default=timezone.now)
     status = models.CharField(max_length=10, choices=MinerStatus.choices, default=MinerStatus.OFFLINE)
     drain_requested = models.BooleanField(default=False, help_text="Finish what runs, take nothing new.")
+    pause_requested = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Finish customers' answers, hand idle jobs back, take nothing until told to go on.",
+    )
+    lanes = ArrayField(
+        models.SmallIntegerField(choices=Lane.choices),
+        default=all_lanes,
+        db_default=[Lane.CHAT, Lane.API, Lane.IDLE],
+        help_text="The kinds of jobs that its owner lets it take.",
+    )
     ip_address = models.CharField(max_length=45, blank=True)
     agent = models.CharField(
         max_length=100, blank=True, help_text="The program; empty for a miner of the first protocol."
@@ -236,6 +251,12 @@ class Attempt(models.Model):
     is_fault = models.BooleanField(default=False, help_text="Charged to the job.")
     is_blamed = models.BooleanField(default=False, help_text="Charged to the miner as well.")
     reason = models.CharField(max_length=500, blank=True)
+    remark = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="What the platform did not believe, and why."
+    )
+    model_digest = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Of the model that wrote the accepted answer."
+    )
     tokens_reported = models.PositiveIntegerField(default=0)
     timing = models.JSONField(default=dict, blank=True)
     offered_at = models.DateTimeField()

@@ -153,6 +153,8 @@ def _miner_row(miner: Miner, jobs: list[str], rates: dict[int, float]) -> MinerR
     if status in {MinerStatus.IDLE, MinerStatus.BUSY}:
         # Its own word is up to a heartbeat old; the jobs in its hands are known now.
         status = MinerStatus.BUSY if jobs else MinerStatus.IDLE
+    if miner.pause_requested:
+        status = MinerStatus.PAUSED
     if miner.drain_requested:
         status = MinerStatus.DRAINING
     return {

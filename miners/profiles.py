@@ -10,14 +10,15 @@ from accounts.choices import KeyKind
 from accounts.keys import digest_key, key_matches, parse_key
 from mia.lib import database
 from mia.lib.errors import NotAuthenticated
-from miners.choices import Trust
+from miners.choices import Lane, Trust
 from miners.exceptions import MinerBanned
 
 CACHE_S: Final = 2.0
 CACHE_ENTRIES: Final = 20_000
 
 BY_PREFIX: Final = """
-SELECT id, name, trust, key_digest, model_ids, features, max_context, slots, max_slots, drain_requested, agent
+SELECT id, name, trust, key_digest, model_ids, features, max_context, slots, max_slots, drain_requested, agent,
+       pause_requested, lanes
 FROM miners_miner WHERE key_prefix = %(prefix)s
 """
 
@@ -35,6 +36,13 @@ class MinerProfile:
     slots: int
     drain_requested: bool
     is_first_protocol: bool
+    pause_requested: bool = False
+    lanes: tuple[int, ...] = tuple(Lane)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Staff want it to take nothing new."""
+        return self.drain_requested or self.pause_requested
 
 
 class ProfileCache:
@@ -95,5 +103,7 @@ async def _read(prefix: str, plain_key: str) -> MinerProfile | None:
                 slots=min(row["slots"], row["max_slots"] or row["slots"]),
                 drain_requested=row["drain_requested"],
                 is_first_protocol=not row["agent"],
+                pause_requested=row["pause_requested"],
+                lanes=tuple(row["lanes"]),
             )
     return None

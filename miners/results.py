@@ -5,9 +5,11 @@ figures, the chat log and the ledger, through `job_finished`) commits with it or
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,11 +23,12 @@ from mia.lib.errors import ChecksumMismatch, JobCancelled, JobExpired, LeaseLost
 from miners import fencing, limits, live, streams, trust
 from miners.choices import AttemptOutcome, ErrorCode, JobState
 from miners.exceptions import NotTheHolder
+from miners.honesty import Claim, count, remark_on_digest
 from miners.models import Attempt, Job, Miner
 from miners.signals import job_finished
-from miners.tokens import estimate_tokens
 
 MAX_REASON_CHARS: Final = 500
+MAX_REMARK_CHARS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Result:
     usage: Mapping[str, int] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
     output_sha256: str = ""
+    model_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,31 @@ def accept_result(*, miner: Miner, result: Result, now: datetime) -> Accepted:
     return Accepted(_refuse(miner, fence, result.job_id), duplicate=True)
 
 
-def report_failure(
-    *, miner: Miner, job_id: UUID, fence: int | None, reason: str, is_refusal: bool, now: datetime
-) -> Job:
-    """A miner's engine failed, or it declines the job: the job goes to another, and is over after three faults.
+class Failure(StrEnum):
+    """Why a miner hands in no answer."""
 
-    Raises as `accept_result` does.
+    ERROR = "error"
+    REFUSED = "refused"
+    GAVE_WAY = "gave_way"
+
+
+def report_failure(
+    *, miner: Miner, job_id: UUID, fence: int | None, reason: str, failure: Failure, now: datetime
+) -> Job:
+    """A miner's engine failed, or it declines the job, or gives an idle one back to make room for a customer's.
+
+    A failure is a fault, and the job is over after three; a refused job goes to another miner; one that gave way may
+    come back to the same. Raises as `accept_result` does.
     """
     with platform_scope():
         fence = _fence_of(miner, job_id, fence)
         text = streams.read_text(job_id)
-        if is_refusal:
-            ended = _hand_back(miner, job_id, fence, text, reason, now)
-        else:
+        if failure == Failure.ERROR:
             ended = fault(
                 job_id, fence, AttemptOutcome.ERROR, reason=reason, resume_text=text, now=now, reported_by=miner.pk
             )
+        else:
+            ended = _hand_back(miner, job_id, fence, text, reason, failure, now)
         if ended:
             return Job.objects.get(pk=job_id)
     return _refuse(miner, fence, job_id)
@@ -172,7 +185,7 @@ def _fence_of(miner: Miner, job_id: UUID, fence: int | None) -> int:
 
 
 def _complete(miner: Miner, fence: int, result: Result, now: datetime) -> Job | None:
-    tokens = count_tokens(result)
+    counted, remark = _judged(miner, fence, result, now)
     row = _execute_one(
         fencing.COMPLETE,
         {
@@ -183,20 +196,31 @@ def _complete(miner: Miner, fence: int, result: Result, now: datetime) -> Job | 
             "tool_calls": None if result.tool_calls is None else Jsonb(result.tool_calls),
             "finish_reason": result.finish_reason[:20],
             "prompt_tokens": min(int(result.usage.get("prompt_tokens", 0)), 10_000_000),
-            "tokens": tokens,
+            "tokens": counted,
             "now": now,
             "reported": min(result.tokens_generated, 2**31 - 1),
             "timing": Jsonb(dict(result.timing)),
+            "remark": remark,
+            "digest": result.model_digest,
         },
     )
     return None if row is None else rows.load(Job, row)
 
 
-def count_tokens(result: Result) -> int:
-    """The tokens that count: never more than the text can hold, whatever the miner says."""
-    most = len(result.output.encode()) + 32 * len(result.tool_calls or [])
-    reported = result.tokens_generated or int(result.usage.get("completion_tokens", 0))
-    return max(min(reported, most), 0) or estimate_tokens(result.output)
+def _judged(miner: Miner, fence: int, result: Result, now: datetime) -> tuple[int, str]:
+    """The tokens that count, and what staff should know about what the miner said."""
+    given = _execute_one(fencing.GIVEN, {"fence": fence, "miner": miner.pk})
+    offered_at, model, served_models = given or (now, "", "[]")
+    counted = count(
+        Claim(
+            output=result.output,
+            tool_calls=result.tool_calls or [],
+            reported=result.tokens_generated or int(result.usage.get("completion_tokens", 0)),
+            taken_s=(now - offered_at).total_seconds(),
+        )
+    )
+    remarks = [counted.remark, remark_on_digest(result.model_digest, json.loads(served_models), model)]
+    return counted.tokens, "; ".join(filter(None, remarks))[:MAX_REMARK_CHARS]
 
 
 def _refuse(miner: Miner, fence: int, job_id: UUID) -> Job:
@@ -221,13 +245,21 @@ def _refuse(miner: Miner, fence: int, job_id: UUID) -> Job:
     raise LeaseLost
 
 
-def _hand_back(miner: Miner, job_id: UUID, fence: int, resume_text: str, reason: str, now: datetime) -> bool:
-    parameters = {"job": job_id, "fence": fence, "miner": miner.pk, "resume_text": resume_text}
+def _hand_back(
+    miner: Miner, job_id: UUID, fence: int, resume_text: str, reason: str, failure: Failure, now: datetime
+) -> bool:
+    parameters = {
+        "job": job_id,
+        "fence": fence,
+        "miner": miner.pk,
+        "resume_text": resume_text,
+        "gave_way": failure == Failure.GAVE_WAY,
+        "most_returns": limits.RETURNS_TO_ONE_MINER,
+    }
     if _execute_one(fencing.HAND_BACK, parameters) is None:
         return False
-    Attempt.objects.filter(pk=fence).update(
-        outcome=AttemptOutcome.REFUSED, reason=reason[:MAX_REASON_CHARS], ended_at=now
-    )
+    outcome = AttemptOutcome.GAVE_WAY if failure == Failure.GAVE_WAY else AttemptOutcome.REFUSED
+    Attempt.objects.filter(pk=fence).update(outcome=outcome, reason=reason[:MAX_REASON_CHARS], ended_at=now)
     transaction.on_commit(live.wake_dispatch)
     return True
 

@@ -70,6 +70,8 @@ class ResultSerializer(serializers.Serializer[Any]):
     tool_calls = serializers.ListField(child=serializers.JSONField(), max_length=64, required=False, allow_null=True)
     usage = UsageSerializer(required=False, allow_null=True)
     timing = serializers.DictField(child=FiniteFloatField(), required=False, allow_null=True)
+    model = serializers.CharField(max_length=200, required=False, allow_blank=True, allow_null=True)
+    model_digest = serializers.CharField(max_length=200, required=False, allow_blank=True, allow_null=True)
     output_sha256 = serializers.CharField(max_length=64, required=False, allow_blank=True, allow_null=True)
     error = EngineErrorSerializer(required=False, allow_null=True)
 
@@ -149,6 +151,7 @@ class OwnMinerSerializer(PublicMinerSerializer):
             "canaries_passed",
             "canaries_failed",
             "drain_requested",
+            "pause_requested",
             "earnings_usd",
             "refusals",
         )

@@ -26,11 +26,11 @@ from miners.choices import (
 )
 from miners.exceptions import EnrolmentRefused, MinerNameTaken
 from miners.models import EnrolmentToken, Job, Miner
-from miners.results import Accepted, Result, accept_result, end_unanswered, report_failure
+from miners.results import Accepted, Failure, Result, accept_result, end_unanswered, report_failure
 from miners.tokens import estimate_messages
 from miners.trust import set_trust
 
-__all__ = ["Accepted", "Result", "accept_result", "report_failure", "set_trust"]
+__all__ = ["Accepted", "Failure", "Result", "accept_result", "report_failure", "set_trust"]
 
 ENROLMENT_TAG: Final = "mia_et_"
 TYPICAL_JOB_MS: Final = 4000
@@ -152,6 +152,8 @@ def has_capacity(*, job: Job, now: datetime) -> bool:
         trust__gte=max(job.min_trust, Trust.VERIFIED),
         max_context__gte=job.context_tokens + job.max_tokens,
         features__contains=job.features,
+        lanes__contains=[job.lane],
+        pause_requested=False,
     )
     if job.model:
         able = able.filter(model_ids__contains=[job.model])
@@ -254,6 +256,7 @@ def described(fields: Mapping[str, Any]) -> dict[str, Any]:
         "max_context": max([model["max_context"] for model in served], default=4096),
         "slots": fields.get("slots", 1),
         "slots_free": fields.get("slots", 1),
+        "lanes": [lane.value for lane in Lane if lane.label in (fields.get("lanes") or Lane.labels)],
         "bench": dict(fields.get("bench") or {}),
     }
 
@@ -280,6 +283,14 @@ def set_status(*, miner: Miner, status: MinerStatus, now: datetime) -> None:
 def request_drain(*, miner: Miner, drain: bool) -> None:
     """Has a miner finish what runs and take nothing new, or lets it work again."""
     Miner.objects.filter(pk=miner.pk).update(drain_requested=drain)
+
+
+def request_pause(*, miner: Miner, pause: bool) -> None:
+    """Has a miner finish customers' answers, hand its idle jobs back and wait, or lets it work again.
+
+    It hears of it with its next heartbeat; until then it is given nothing.
+    """
+    Miner.objects.filter(pk=miner.pk).update(pause_requested=pause)
 
 
 def limit_slots(*, miner: Miner, max_slots: int | None) -> None:

@@ -3,11 +3,13 @@
 import logging
 import random
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, TypedDict
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max, Q
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from miners import limits
 from miners.choices import JobKind, JobState, Lane, MinerStatus, Trust
@@ -15,12 +17,16 @@ from miners.models import Canary, CanaryTrial, Job, Miner
 
 logger = logging.getLogger(__name__)
 
-CANARY_SYSTEM: Final = """You are a support agent. Answer in one short sentence, from the facts only.
-<facts>
-{facts}
-</facts>"""
-CANARY_TOKENS: Final = 200
 CANARY_DEADLINE: Final = limits.CHAT_DEADLINE
+
+
+class ChatWords(TypedDict):
+    """What a chat job consists of, for a miner's eyes."""
+
+    messages: list[dict[str, Any]]
+    params: dict[str, Any]
+    max_tokens: int
+    prefix_key: str
 
 
 def set_trust(miner: Miner, trust: Trust, *, reason: str, now: datetime) -> None:
@@ -96,16 +102,16 @@ def _interval(miner: Miner) -> timedelta:
 
 @transaction.atomic
 def send_canary(miner: Miner, canary: Canary, *, now: datetime) -> Job:
-    """One canary for one miner. To the miner it looks like any chat job."""
+    """One canary for one miner. To the miner it looks like any chat job, for those who make chat jobs word it."""
+    words: ChatWords = import_string(settings.CANARY_PROMPT)(facts=canary.facts, question=canary.question)
     job = Job.objects.create(
         kind=JobKind.CANARY,
         lane=Lane.IDLE,
-        messages=[
-            {"role": "system", "content": CANARY_SYSTEM.format(facts=canary.facts)},
-            {"role": "user", "content": canary.question},
-        ],
-        params={"temperature": 0.0},
-        max_tokens=CANARY_TOKENS,
+        messages=words["messages"],
+        params=words["params"],
+        max_tokens=words["max_tokens"],
+        prefix_key=words["prefix_key"],
+        tool_choice="auto",
         min_trust=Trust.SUSPECT,
         target_miner=miner,
         deadline=now + CANARY_DEADLINE,

@@ -29,7 +29,7 @@ from miners.serializers import (
     StatusReplySerializer,
     StatusSerializer,
 )
-from miners.services import Result
+from miners.services import Failure, Result
 
 REFUSALS_SHOWN = 20
 MOST_MINERS_LISTED = 1000
@@ -125,7 +125,7 @@ class ResultView(MinerView):
             job_id=data["job_id"],
             fence=data.get("fence"),
             reason=reason or "the engine failed",
-            is_refusal=data.get("status") == "refused",
+            failure=_failure(data),
             now=timezone.now(),
         )
         body = {
@@ -184,6 +184,13 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-Api-Key", "")
 
 
+def _failure(data: dict[str, Any]) -> Failure:
+    if data.get("status") != "refused":
+        return Failure.ERROR
+    gave_way = (data.get("error") or {}).get("code") == Failure.GAVE_WAY
+    return Failure.GAVE_WAY if gave_way else Failure.REFUSED
+
+
 def _result(data: dict[str, Any]) -> Result:
     return Result(
         job_id=data["job_id"],
@@ -195,4 +202,5 @@ def _result(data: dict[str, Any]) -> Result:
         usage=dict(data.get("usage") or {}),
         timing=dict(data.get("timing") or {}),
         output_sha256=data.get("output_sha256") or "",
+        model_digest=data.get("model_digest") or "",
     )

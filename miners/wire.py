@@ -10,8 +10,9 @@ from uuid import UUID
 from rest_framework import serializers
 
 from miners import limits
-from miners.choices import JobPhase, MinerStatus
+from miners.choices import JobPhase, Lane, MinerStatus
 from miners.dispatch import Offer
+from miners.profiles import MinerProfile
 from miners.streams import Append
 
 NO_JOB = {"job_id": None, "prompt": None, "context": None, "session_id": None, "business_id": None, "max_tokens": None}
@@ -61,6 +62,9 @@ class RegistrationSerializer(serializers.Serializer[Any]):
     models = ModelSerializer(many=True, required=False, max_length=50)  # type: ignore[call-arg]
     gpus = GpuSerializer(many=True, required=False, max_length=64)  # type: ignore[call-arg]
     slots = serializers.IntegerField(min_value=1, max_value=limits.MAX_SLOTS, default=1)
+    lanes = serializers.ListField(
+        child=serializers.ChoiceField(Lane.labels), allow_empty=False, max_length=len(Lane), required=False
+    )
     bench = serializers.DictField(child=FiniteFloatField(), required=False)
     enrolment_token = serializers.CharField(max_length=100, required=False, allow_blank=True)
 
@@ -80,6 +84,8 @@ class GpuStatsSerializer(serializers.Serializer[Any]):
     memory_used_mb = FiniteFloatField(min_value=0, max_value=1e7, required=False, allow_null=True)
     utilization = FiniteFloatField(min_value=0, max_value=100, required=False, allow_null=True)
     temperature = FiniteFloatField(min_value=-50, max_value=200, required=False, allow_null=True)
+    memory_total_mb = FiniteFloatField(min_value=0, max_value=1e7, required=False, allow_null=True)
+    power_w = FiniteFloatField(min_value=0, max_value=1e6, required=False, allow_null=True)
 
 
 class HeartbeatSerializer(serializers.Serializer[Any]):
@@ -153,7 +159,7 @@ def offer_body(offer: Offer) -> dict[str, Any]:
 
 
 def poll_body(
-    offers: Sequence[Offer], *, skipped: Mapping[str, int], cancel: Sequence[str], drain: bool
+    offers: Sequence[Offer], *, skipped: Mapping[str, int], cancel: Sequence[str], profile: MinerProfile
 ) -> dict[str, Any]:
     """The answer to a poll; its first job is mirrored at the top level, in the first protocol's shape."""
     return {
@@ -162,7 +168,8 @@ def poll_body(
         "jobs": [offer_body(offer) for offer in offers],
         "skipped": dict(skipped),
         "cancel": list(cancel),
-        "drain": drain,
+        "drain": profile.drain_requested,
+        "pause": profile.pause_requested,
         "messages": [],
         "config": None,
     }

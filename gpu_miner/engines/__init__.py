@@ -40,15 +40,30 @@ def _scripted(settings: Settings) -> Engine:
     return ScriptedEngine(load_script(settings.script), slots=settings.slots)
 
 
-def _exllamav2(settings: Settings) -> Engine:
-    from gpu_miner.engines.exllamav2 import open_exllamav2
+def _batched(settings: Settings) -> Engine:
+    from gpu_miner.engines.batched.engine import BatchedEngine
+    from gpu_miner.engines.batched.generator import GeneratorOptions
 
-    return open_exllamav2(settings)
+    options = GeneratorOptions(
+        kind=settings.engine,
+        model=str(settings.model),
+        name=settings.model_name,
+        slots=settings.slots,
+        max_context=settings.max_context,
+        max_output=settings.max_output,
+        cache_mode=settings.cache_mode,
+        cache_tokens=settings.cache_tokens,
+        chunk_size=settings.chunk_size,
+        device=settings.device,
+    )
+    return BatchedEngine(options, digest=settings.model_digest)
 
 
 _MAKERS: dict[str, Callable[[Settings], Engine]] = {
     "extractive": _extractive,
     "openai": _openai,
     "scripted": _scripted,
-    "exllamav2": _exllamav2,
+    "transformers": _batched,
+    "exllamav2": _batched,
+    "exllamav3": _batched,
 }

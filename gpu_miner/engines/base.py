@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from threading import Event
+from time import monotonic
+from typing import NamedTuple, Protocol
 
 from gpu_miner.errors import MinerError
 from gpu_miner.protocol import JsonObject, ModelCard, as_int, as_list, as_object, as_text
@@ -43,8 +45,7 @@ class EngineJob:
         return said[-1] if said else ""
 
 
-@dataclass(frozen=True)
-class Delta:
+class Delta(NamedTuple):
     """What one engine step added: text, the tokens it took, and tool calls in OpenAI's streamed shape."""
 
     text: str = ""
@@ -54,10 +55,11 @@ class Delta:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens read and written, as the engine counted them."""
+    """Tokens read and written, as the engine counted them; `cached_tokens` of those read were known from before."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,55 @@ class Stream(Protocol):
         """Sleep, but wake at a cancellation; true when cancelled."""
 
 
+class Collector:
+    """A stream that keeps what it is given: for measuring an engine, or trying whether it works."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.tokens = 0
+        self.first_at: float | None = None
+        self._cancelled = Event()
+        self._stops: list[Callable[[], None]] = []
+
+    def begin(self, *, continues: bool) -> None:
+        """Nothing to remember."""
+
+    def push(self, delta: Delta) -> None:
+        self.first_at = self.first_at or monotonic()
+        self.text += delta.text
+        self.tokens += delta.tokens
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        for stop in self._stops:
+            stop()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def on_cancel(self, stop: Callable[[], None]) -> None:
+        self._stops.append(stop)
+        if self.cancelled:
+            stop()
+
+    def pause(self, seconds: float) -> bool:
+        return self._cancelled.wait(seconds)
+
+
 class Engine(Protocol):
     """Writes answers, for up to `slots` jobs at once, each in a thread of its own."""
 
     slots: int
 
     def models(self) -> Sequence[ModelCard]:
-        """What can be served now; raises EngineUnavailable when nothing can."""
+        """What can be served now; the first call may load for minutes. Raises EngineUnavailable when nothing can."""
 
     def admits(self, job: EngineJob) -> bool:
         """Whether the job can start now; if not it is left unacknowledged and goes back at no fault."""
+
+    def room(self) -> int:
+        """How many more ordinary jobs could start now: none while the engine restarts, few while its cache is full."""
 
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         """Write the whole answer before returning.

@@ -97,6 +97,9 @@ class OpenAIEngine:
     def admits(self, job: EngineJob) -> bool:
         return True
 
+    def room(self) -> int:
+        return self.slots
+
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         try:
             return self._complete(job, stream)

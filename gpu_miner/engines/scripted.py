@@ -81,6 +81,9 @@ class ScriptedEngine:
             os._exit(DIED_LIKE_A_CRASH)
         return fault != "never_ack"
 
+    def room(self) -> int:
+        return self.slots
+
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         act = self._script.act_for(job)
         going_on = act.continues and act.text.startswith(job.resume_text)

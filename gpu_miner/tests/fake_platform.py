@@ -45,6 +45,7 @@ class FakeJob:
     results_seen: int = 0
     verdict: str = ""
     mute: bool = False
+    handed_back: list[str] = field(default_factory=list)
 
 
 class FakePlatform:
@@ -63,6 +64,7 @@ class FakePlatform:
         self.polls: dict[str, list[str]] = {}
         self.statuses: list[str] = []
         self.token = ""
+        self.earnings_usd: str | None = None
         self.fences = 100
         self.hold_acks = False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -132,10 +134,10 @@ class FakePlatform:
         return 201, {**reply, **{k: self.miners[name][k] for k in ("miner_id", "auth_key")}}
 
     def next_jobs(self, query: dict[str, str], poll_id: str) -> tuple[int, Json]:
-        offers = self._repeated(poll_id) or self._claim(int(query["slots"]), poll_id)
+        offers = self._repeated(poll_id) or self._claim(query, poll_id)
         deadline = time.monotonic() + min(float(query.get("wait", "0")), 0.4)
         while not offers and (left := deadline - time.monotonic()) > 0:
-            offers = self._claim(int(query["slots"]), poll_id)
+            offers = self._claim(query, poll_id)
             if not offers:
                 self.changed.wait(left)
         body: Json = {
@@ -166,10 +168,19 @@ class FakePlatform:
             return 409, _error("LEASE_LOST", "somebody else has it")
         if body["output_sha256"] != hashlib.sha256(body["output"].encode()).hexdigest():
             return 412, _error("CHECKSUM_MISMATCH", "send all again")
+        if body["status"] == "refused":
+            return self._take_back(job, body)
         again = job.result is not None
         job.result = job.result or body
         job.state = "failed" if body["status"] == "error" else "completed"
         return 200, {"job_id": job.job_id, "status": job.state, "message": "ok", "accepted": True, "duplicate": again}
+
+    def _take_back(self, job: FakeJob, body: Json) -> tuple[int, Json]:
+        self.fences += 1
+        job.handed_back.append(body["error"]["code"])
+        job.fence, job.state = str(self.fences), "queued"
+        job.offer = {**job.offer, "fence": job.fence, "attempt": job.offer["attempt"] + 1}
+        return 200, {"job_id": job.job_id, "status": "queued", "message": "ok", "accepted": False, "duplicate": False}
 
     def status(self, body: Json) -> tuple[int, Json]:
         self.statuses.append(body["status"])
@@ -179,9 +190,11 @@ class FakePlatform:
         known = [self.jobs[job_id] for job_id in self.polls.get(poll_id, [])]
         return [job for job in known if job.state == "offered"]
 
-    def _claim(self, slots: int, poll_id: str) -> list[FakeJob]:
+    def _claim(self, query: dict[str, str], poll_id: str) -> list[FakeJob]:
         waiting = [] if self.news.get("drain") else [job for job in self.jobs.values() if job.state == "queued"]
-        claimed = waiting[:slots]
+        if query["idle"] == "0":
+            waiting = [job for job in waiting if job.offer["kind"] != "idle"]
+        claimed = sorted(waiting, key=lambda job: job.offer["kind"] == "idle")[: int(query["slots"])]
         for job in claimed:
             job.state = "offered"
         if claimed:
@@ -270,8 +283,12 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str, body: Json, query: dict[str, str], key: str) -> tuple[int, Json]:
         if path == "/register_miner":
             return self.platform.register(body, key)
+        if path == "/health":
+            return 200, {"status": "ok"}
         if key not in {miner["auth_key"] for miner in self.platform.miners.values()}:
             return 401, _error("NOT_AUTHENTICATED", "unknown key")
+        if path == "/miners/me":
+            return 200, {"trust": "verified", "job_count": 7, "earnings_usd": self.platform.earnings_usd}
         if path == "/job/next":
             return self.platform.next_jobs(query, self.headers.get("X-MIA-Poll", ""))
         answers = {

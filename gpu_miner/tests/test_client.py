@@ -1,5 +1,7 @@
 """Speaking HTTP with a platform, and with things that are not one."""
 
+import threading
+
 import pytest
 
 from gpu_miner.client import PlatformClient
@@ -113,3 +115,17 @@ def test_a_netrc_entry_cannot_replace_the_key(
     monkeypatch.setenv("NETRC", netrc)
     client.heartbeat(HEARTBEAT)  # type: ignore[arg-type]
     assert platform.headers("/heartbeat")[0]["Authorization"] == "Bearer mia_mk_key"
+
+
+def test_a_call_from_another_thread_uses_the_connection_that_is_open(
+    client: PlatformClient, platform: FakePlatform
+) -> None:
+    """A result must not pay for a new connection because its job had a thread of its own."""
+    opened: list[object] = []
+    accept = platform.server.get_request
+    platform.server.get_request = lambda: opened.append(1) or accept()  # type: ignore[method-assign]
+    for _ in range(3):
+        thread = threading.Thread(target=client.heartbeat, args=(HEARTBEAT,))
+        thread.start()
+        thread.join()
+    assert len(opened) == 1

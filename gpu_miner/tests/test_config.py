@@ -1,5 +1,6 @@
 """The command line and the environment."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,12 @@ def test_a_wrong_address_is_explained(url: str, problem: str) -> None:
         (["--max-context", "10"], "--max-context"),
         (["--max-output", "100000"], "--max-output"),
         (["--words-per-s", "0"], "--words-per-s"),
+        (["--idle-only", "--no-idle"], "--idle-only leaves nothing"),
+        (["--max-temperature", "7"], "--max-temperature"),
+        (["--max-power", "-7"], "--max-power"),
+        (["--hours", "22-8"], "--hours: “22-8”"),
+        (["--cache-mode", "Q5"], "--cache-mode"),
+        (["--chunk-size", "1"], "--chunk-size"),
     ],
 )
 def test_each_wrong_value_is_named(arguments: list[str], problem: str) -> None:
@@ -114,11 +121,75 @@ def test_all_problems_are_named_at_once() -> None:
     assert all(flag in found for flag in ("--url", "--slots", "--engine"))
 
 
-def test_a_word_where_a_number_belongs_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        load("--url", URL, MIA_SLOTS="many")
-    assert caught.value.code == 2
-    assert "--slots" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({"MIA_SLOTS": "many"}, "--slots (MIA_SLOTS) must be a whole number, not 'many'"),
+        ({"MIA_WORDS_PER_S": "nan"}, "must be a number"),
+        ({"MIA_NO_IDLE": "maybe"}, "must be yes or no"),
+    ],
+)
+def test_a_word_of_the_wrong_kind_is_named_with_its_source(environ: dict[str, str], problem: str) -> None:
+    assert problem in problems("--url", URL, **environ)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], str]:
+    def write(text: str) -> str:
+        path = tmp_path / "miner.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+Toml = Callable[[str], str]
+
+
+def test_the_file_is_the_weakest_source(toml: Toml) -> None:
+    path = toml('url = "https://file.example"\nname = "from-file"\nslots = 2\nno-idle = true\nopenai-timeout-s = 9\n')
+    settings = load("--config", path, "--name", "from-flag", MIA_URL="https://env.example")
+    assert (settings.url, settings.name) == ("https://env.example", "from-flag")
+    assert (settings.slots, settings.idle, settings.openai_timeout_s) == (2, False, 9.0)
+
+
+def test_the_usual_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "mia-miner").mkdir()
+    (tmp_path / "mia-miner" / "miner.toml").write_text(f'url = "{URL}"')
+    assert load(XDG_CONFIG_HOME=str(tmp_path)).url == URL
+
+
+def test_an_unknown_key_names_the_nearest(toml: Toml) -> None:
+    found = problems("--config", toml(f'url = "{URL}"\nmax_temprature = 80\nslotz = 3'))
+    assert "did you mean “max_temperature”" in found
+    assert "did you mean “slots”" in found
+
+
+@pytest.mark.parametrize("line", ["slots = true", 'slots = "x"', "slots = 2.5", "name = 7", "once = 1"])
+def test_a_value_of_the_wrong_type_in_the_file_is_named(toml: Toml, line: str) -> None:
+    assert f"{line.split()[0]} in " in problems("--url", URL, "--config", toml(line))
+
+
+def test_a_file_that_cannot_be_read_is_named(toml: Toml, tmp_path: Path) -> None:
+    assert "cannot be read" in problems("--url", URL, "--config", toml("slots = = 2"))
+    assert "is not there" in problems("--url", URL, "--config", str(tmp_path / "no.toml"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "lanes"),
+    [
+        ([], ("chat", "api", "idle")),
+        (["--no-idle"], ("chat", "api")),
+        (["--chat-only"], ("chat",)),
+        (["--idle-only"], ("idle",)),
+    ],
+)
+def test_the_kinds_of_jobs_follow_the_flags(flags: list[str], lanes: tuple[str, ...]) -> None:
+    assert load("--url", URL, *flags).lanes == lanes
+
+
+def test_a_named_model_needs_an_engine_that_reads_it() -> None:
+    assert "--model needs" in problems("--url", URL, "--engine", "extractive", "--model", "x")
 
 
 @pytest.mark.parametrize(("host", "local"), [("127.9.9.9", True), ("::1", True), ("8.8.8.8", False), ("local", False)])

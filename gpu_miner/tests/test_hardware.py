@@ -40,8 +40,14 @@ def test_nvidia_smi_tells_the_cards(no_driver: Path) -> None:
 
 
 def test_the_load_adds_memory_and_takes_the_busiest(no_driver: Path) -> None:
-    nvidia_smi(no_driver, 'echo "1000, 90, 71"; echo "500, 10, [N/A]"')
-    assert current_load() == {"memory_used_mb": 1500, "utilization": 90, "temperature": 71}
+    nvidia_smi(no_driver, 'echo "1000, 8192, 90, 71, 219.50"; echo "500, 8192, 10, [N/A], [N/A]"')
+    assert current_load() == {
+        "memory_used_mb": 1500,
+        "memory_total_mb": 16384,
+        "utilization": 90,
+        "temperature": 71,
+        "power_w": 219,
+    }
 
 
 @pytest.mark.parametrize("script", ["exit 9", 'echo "NVIDIA-SMI has failed"', "true"])
@@ -74,6 +80,7 @@ def fake_nvml(*, works: bool) -> ModuleType:
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=150754820096, used=1073741824),
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=55),
         "nvmlDeviceGetTemperature": lambda handle, sensor: 48,
+        "nvmlDeviceGetPowerUsage": lambda handle: 350_900,
     }
     module.__dict__.update(functions)
     return module
@@ -84,7 +91,22 @@ def test_nvidia_ml_py_is_asked_first(monkeypatch: pytest.MonkeyPatch, no_driver:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(works=True))
     (card,) = find_gpus()
     assert (card["name"], card["vram_mb"], card["compute_capability"]) == ("NVIDIA H200", 143771, "9.0")
-    assert current_load() == {"memory_used_mb": 1024, "utilization": 55, "temperature": 48}
+    load = current_load()
+    assert load is not None
+    assert (load["memory_used_mb"], load["utilization"], load["temperature"]) == (1024, 55, 48)
+    assert (load["memory_total_mb"], load["power_w"]) == (143771, 350)
+
+
+def test_a_card_that_does_not_measure_its_power_has_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(handle: object) -> None:
+        raise FakeNvmlError("not supported")
+
+    module = fake_nvml(works=True)
+    module.__dict__["nvmlDeviceGetPowerUsage"] = unsupported
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    load = current_load()
+    assert load is not None
+    assert "power_w" not in load
 
 
 def test_nvidia_ml_py_without_a_driver_falls_back(monkeypatch: pytest.MonkeyPatch, no_driver: Path) -> None:

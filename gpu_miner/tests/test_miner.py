@@ -10,6 +10,7 @@ from gpu_miner.engines.scripted import ScriptedEngine
 from gpu_miner.errors import EngineHung, NameTaken
 from gpu_miner.jobs import Job
 from gpu_miner.miner import FAILURES_UNTIL_REST, Miner
+from gpu_miner.pauses import Pause
 from gpu_miner.protocol import Offer, Orders
 
 
@@ -60,6 +61,26 @@ def test_a_drain_of_the_operator_is_not_ended_by_the_platform(miner: Miner) -> N
     assert miner.is_draining
 
 
+def test_a_pause_takes_no_jobs_until_every_reason_is_gone(miner: Miner) -> None:
+    miner.pause(Pause.HOT, on=True)
+    miner.obey(Orders(pause=True))
+    assert (miner.status, miner.slots_free, miner.slots_for_customers) == ("paused", 0, 0)
+    miner.pause(Pause.HOT, on=False)
+    assert str(miner.pauses) == "paused by the platform's staff"
+    miner.obey(Orders())
+    assert miner.is_paused
+    miner.obey(Orders(pause=False))
+    assert (miner.status, miner.slots_free) == ("idle", 3)
+
+
+def test_idle_jobs_leave_their_slots_to_customers(miner: Miner) -> None:
+    for fence in "123":
+        miner.jobs.add(Job(Offer(f"job-{fence}", fence, kind="idle"), on_first_text=miner.flush_due.set))
+    assert (miner.slots_free, miner.slots_for_customers) == (0, 3)
+    miner.settings = replace(miner.settings, idle_only=True)
+    assert miner.slots_for_customers == 0
+
+
 def test_three_failures_in_a_row_are_a_rest(miner: Miner) -> None:
     for _ in range(FAILURES_UNTIL_REST - 1):
         miner.engine_failed()
@@ -99,7 +120,8 @@ def test_stopping_ends_every_job(miner: Miner) -> None:
 def test_a_situation_counts_what_runs(miner: Miner) -> None:
     with_job(miner)
     miner.state = "online"
-    situation = miner.situation(temperature=61)
-    assert (situation.state, situation.running, situation.slots, situation.temperature) == ("busy", 1, 3, 61)
+    situation = miner.situation({"memory_used_mb": 1, "utilization": 2, "temperature": 61})
+    assert (situation.state, situation.running, situation.slots) == ("busy", 1, 3)
+    assert "61 °C" in str(situation)
     miner.state = "reconnecting"
     assert miner.situation(None).state == "reconnecting"

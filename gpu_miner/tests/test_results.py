@@ -142,3 +142,11 @@ def test_a_refused_key_at_the_result_ends_the_miner(platform: FakePlatform, star
     platform.ask("hello")
     assert supervisor.wait(5)
     assert isinstance(supervisor.failure, Refused)
+
+
+def test_an_answer_is_signed_with_the_model_that_wrote_it(start_miner: MinerStarter, platform: FakePlatform) -> None:
+    start_miner(Act(text="hello", delay_ms=1), model_name="qwen", model_digest="sha256:abc")
+    job = platform.ask("hi")
+    platform.wait(lambda: job.result)
+    assert job.result is not None
+    assert (job.result["model"], job.result["model_digest"]) == ("qwen", "sha256:abc")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gpu_miner.protocol import GpuLoad
 from gpu_miner.status import CLEAR_LINE, Situation, StatusLine, Tally, in_words
 
 CALM = Situation("gpu-1", "idle", running=0, slots=4, done=7, failed=0, tokens_per_s=0.0, uptime_s=3723)
@@ -19,8 +20,16 @@ class Terminal(io.StringIO):
 
 
 def test_the_line_reads_like_a_sentence() -> None:
-    busy = replace(CALM, state="busy", running=2, failed=1, tokens_per_s=41.26, temperature=63)
-    assert str(busy) == "gpu-1: busy · jobs 2/4 · 7 done, 1 failed · 41.3 tok/s · 63 °C · up 1 h 02 min"
+    load: GpuLoad = {"memory_used_mb": 6349, "memory_total_mb": 24576, "utilization": 97, "temperature": 63}
+    busy = replace(CALM, state="busy", running=2, failed=1, tokens_per_s=41.26, load=load, earned_usd=1.25)
+    expected = (
+        "gpu-1: busy · jobs 2/4 · 7 done, 1 failed · 41.3 tok/s · 6.2/24 GB · 63 °C · $1.2500 earned · up 1 h 02 min"
+    )
+    assert str(busy) == expected
+
+
+def test_a_pause_says_why() -> None:
+    assert str(replace(CALM, state="paused", reasons="too hot")).startswith("gpu-1: paused (too hot) ·")
 
 
 def test_nothing_is_said_about_failures_that_did_not_happen() -> None:

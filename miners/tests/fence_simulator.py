@@ -195,7 +195,8 @@ class Simulator:
         elif not self._renew(session, miner, job, fence):
             self.count("ack refused")
         elif fate < 0.16:
-            session.execute(fencing.HAND_BACK, {"job": job, "fence": fence, "miner": miner, "resume_text": ""})
+            returned = {"job": job, "fence": fence, "miner": miner, "resume_text": ""}
+            session.execute(fencing.HAND_BACK, {**returned, "gave_way": False, "most_returns": 50})
             session.execute(END_ATTEMPT, ["refused", False, fence])
             self.count("declined")
         elif fate < 0.25:
@@ -247,6 +248,8 @@ class Simulator:
             "now": timezone.now(),
             "reported": 1,
             "timing": "{}",
+            "remark": "",
+            "digest": "",
         }
         try:
             with session.transaction():

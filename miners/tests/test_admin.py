@@ -97,6 +97,8 @@ class TestMiners:
             ({}, "idle"),
             ({"status": MinerStatus.BUSY}, "busy"),
             ({"drain_requested": True}, "draining"),
+            ({"pause_requested": True}, "paused"),
+            ({"pause_requested": True, "drain_requested": True}, "draining"),
             ({"last_active": None}, "offline"),
             ({"status": MinerStatus.OFFLINE}, "offline"),
             ({"trust": Trust.BANNED}, "banned"),
@@ -158,6 +160,26 @@ class TestMiners:
         assert fresh(miner).drain_requested
         act(platform, "miner", miner, "undrain")
         assert not fresh(miner).drain_requested
+
+    def test_pause_and_resume_of_one_and_of_several(self, platform: Client, miner: Miner) -> None:
+        assert "hands idle jobs back" in seen(act(platform, "miner", miner, "pause"))
+        assert fresh(miner).pause_requested
+        assert "rtx4090-basel" in seen(platform.get(page("miner", name="changelist") + "?presence=paused"))
+        act(platform, "miner", miner, "resume")
+        assert not fresh(miner).pause_requested
+        run_action(platform, "miner", "pause_selected", miner)
+        assert fresh(miner).pause_requested
+        run_action(platform, "miner", "resume_selected", miner)
+        assert not fresh(miner).pause_requested
+        assert len(audited(miner)) == 4
+
+    def test_job_shows_the_model_and_what_was_not_believed(self, platform: Client, miner: Miner) -> None:
+        job = make_life(JobState.COMPLETED, miner=miner)
+        with platform_scope():
+            job.attempts.update(model="qwen", model_digest="sha256:0123456789abcdef0123", remark="says 9 tokens")
+        text = seen(platform.get(page("job", job.pk)))
+        for words in ("sha256:0123456789ab", "not believed", "says 9 tokens"):
+            assert words in text
 
     def test_slots_are_limited_and_the_miner_will_be_told(self, platform: Client, miner: Miner) -> None:
         platform.post(page("miner", miner.pk), {"max_slots": "2"})

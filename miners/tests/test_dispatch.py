@@ -186,6 +186,7 @@ def test_nothing_to_do_has_the_first_protocols_shape_too() -> None:
         "skipped": {},
         "cancel": [],
         "drain": False,
+        "pause": False,
         "messages": [],
         "config": None,
     }

@@ -144,7 +144,14 @@ def test_a_cancellation_answers_the_poll_of_the_miner_that_works_on_it() -> None
 
 
 @pytest.mark.parametrize(
-    "change", [{"trust": Trust.SUSPECT}, {"trust": Trust.BANNED}, {"drain_requested": True}, {"max_slots": 1}]
+    "change",
+    [
+        {"trust": Trust.SUSPECT},
+        {"trust": Trust.BANNED},
+        {"drain_requested": True},
+        {"pause_requested": True},
+        {"max_slots": 1},
+    ],
 )
 def test_a_poll_parked_before_its_miner_was_restricted_gets_nothing_more(change: dict[str, Any]) -> None:
     """It has to ask again; the job goes to somebody else at once."""

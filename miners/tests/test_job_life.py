@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,7 @@ from miners.choices import LIVE_STATES, TERMINAL_STATES, AttemptOutcome, JobStat
 from miners.matching import Seat
 from miners.models import Attempt, Job, Miner
 from miners.profiles import authenticate
-from miners.services import Result, accept_result, cancel_job, report_failure
+from miners.services import Failure, Result, accept_result, cancel_job, report_failure
 from miners.streams import read_text
 from miners.tests.factories import make_job, make_miner
 from miners.tests.lane import Lane, platform
@@ -116,6 +116,11 @@ class ModelAttempt:
         return {"job_id": str(self.job.id), "fence": str(self.fence)}
 
 
+def _by_fence(offers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Offers of one claim in the order in which they were made."""
+    return sorted(offers, key=lambda offer: int(offer["fence"]))
+
+
 class JobLife(RuleBasedStateMachine):
     """Rules are what anyone may do at any time; each asserts the reply that the model predicts."""
 
@@ -160,7 +165,7 @@ class JobLife(RuleBasedStateMachine):
         offers = self.runner.run(Lane(key).next(wait=0, slots=slots))
         assert [offer["job_id"] for offer in offers] == [str(job.id) for job in queued[:slots]]
         return multiple(
-            *[self._note_offer(miner, UUID(o["job_id"]), int(o["fence"]), o["resume_text"]) for o in offers]
+            *[self._note_offer(miner, UUID(o["job_id"]), int(o["fence"]), o["resume_text"]) for o in _by_fence(offers)]
         )
 
     @rule(target=attempts, pair=st.sampled_from([(0, 1), (2, 3), (1, 2)]))
@@ -173,7 +178,9 @@ class JobLife(RuleBasedStateMachine):
         given = [offer for one in claimed for _, offer in one.offers]
         assert len({offer["id"] for offer in given}) == len(given), "one job went to two miners"
         by_id = {miner.pk: miner for miner, _ in self.miners}
-        return multiple(*[self._note_offer(by_id[o["miner_id"]], o["id"], o["fence"], o["resume_text"]) for o in given])
+        return multiple(
+            *[self._note_offer(by_id[o["miner_id"]], o["id"], o["fence"], o["resume_text"]) for o in _by_fence(given)]
+        )
 
     @rule(attempt=attempts, phase=st.sampled_from(["prefill", "decode"]))
     def beat(self, attempt: ModelAttempt, phase: str) -> None:
@@ -220,18 +227,18 @@ class JobLife(RuleBasedStateMachine):
         if (attempt.job.id, fence, miner.pk) in self.known:
             return
         self._hand_in(attempt, miner, fence, "forged")
-        assert self._fail(attempt.job, miner, fence, is_refusal=False) == "NOT_THE_HOLDER"
+        assert self._fail(attempt.job, miner, fence, failure=Failure.ERROR) == "NOT_THE_HOLDER"
         Miner.objects.filter(pk=miner.pk).update(forgery_count=0)  # A third one would make it a suspect.
 
-    @rule(attempt=attempts, is_refusal=st.booleans())
-    def give_up(self, attempt: ModelAttempt, is_refusal: bool) -> None:
+    @rule(attempt=attempts, failure=st.sampled_from(Failure))
+    def give_up(self, attempt: ModelAttempt, failure: Failure) -> None:
         job = attempt.job
         is_held = job.is_held_under(attempt.fence, attempt.miner.pk)
         can = is_held and job.state in {JobState.OFFERED, JobState.RUNNING}
         expected = "" if can else self._refusal(job, attempt.miner.pk, attempt.fence)
-        reply = self._fail(job, attempt.miner, attempt.fence, is_refusal=is_refusal)
+        reply = self._fail(job, attempt.miner, attempt.fence, failure=failure)
         assert reply == ("" if expected == "duplicate" else expected)
-        if can and is_refusal:
+        if can and failure != Failure.ERROR:
             job.tried.add(attempt.miner.pk)
             job.state, job.fence = JobState.QUEUED, None
         elif can:
@@ -283,7 +290,7 @@ class JobLife(RuleBasedStateMachine):
             "result": lambda: self._submit(job, attempt.miner, attempt.fence, attempt.own),
             "cancel": lambda: cancel_job(job=row, now=timezone.now()),
             "reap": lambda: reaper.reap(now=timezone.now()),
-            "error": lambda: self._fail(job, attempt.miner, attempt.fence, is_refusal=False),
+            "error": lambda: self._fail(job, attempt.miner, attempt.fence, failure=Failure.ERROR),
         }
         first, second = at_once(rivals["result"], rivals[other])
         self._settle_race(job, attempt, other, first, second)
@@ -404,11 +411,9 @@ class JobLife(RuleBasedStateMachine):
             return error.code
         return "duplicate" if accepted.duplicate else "accepted"
 
-    def _fail(self, job: ModelJob, miner: Miner, fence: int, *, is_refusal: bool) -> str:
+    def _fail(self, job: ModelJob, miner: Miner, fence: int, *, failure: Failure) -> str:
         try:
-            report_failure(
-                miner=miner, job_id=job.id, fence=fence, reason="", is_refusal=is_refusal, now=timezone.now()
-            )
+            report_failure(miner=miner, job_id=job.id, fence=fence, reason="", failure=failure, now=timezone.now())
         except ApplicationError as error:
             return error.code
         return ""

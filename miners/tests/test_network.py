@@ -45,6 +45,7 @@ def test_miners_and_jobs_are_counted() -> None:
     working, _ = make_miner(name="b", slots=4)
     make_miner(name="a", status=MinerStatus.BUSY)
     make_miner(name="c", drain_requested=True)
+    make_miner(name="d", pause_requested=True)
     make_miner(last_active=timezone.now() - timedelta(minutes=1))
     make_miner(trust=Trust.BANNED)
     held = hold(make_job(), working, acked=True)
@@ -52,10 +53,10 @@ def test_miners_and_jobs_are_counted() -> None:
     make_job(kind=JobKind.API, lane=JobLane.API)
     make_job(kind=JobKind.IDLE, lane=JobLane.IDLE)
     state = look()
-    assert (state.online, state.idle, state.busy) == (3, 1, 1)
-    assert [row["status"] for row in state.miners] == ["idle", "busy", "draining"]
+    assert (state.online, state.idle, state.busy) == (4, 1, 1)
+    assert [row["status"] for row in state.miners] == ["idle", "busy", "draining", "paused"]
     assert (state.queued_chat, state.queued_api, state.queued_idle, state.running) == (1, 1, 1, 1)
-    assert [row["name"] for row in state.miners] == ["a", "b", "c"]
+    assert [row["name"] for row in state.miners] == ["a", "b", "c", "d"]
     assert state.miners[1]["jobs"] == [str(held.pk)[:8]]
     assert state.miners[1]["slots_free"] == 3
 

@@ -56,7 +56,7 @@ def test_a_token_makes_a_miner_and_its_key_is_shown_once() -> None:
         "offer_ms": 5000,
         "lease_ms": 15000,
         "renew_ms": 5000,
-        "flush_ms": 150,
+        "flush_ms": 120,
         "heartbeat_ms": 5000,
         "max_slots": 4,
     }

@@ -9,7 +9,7 @@ from accounts.tenancy import platform_scope
 from miners import limits, trust
 from miners.choices import JobState, MinerStatus, Trust
 from miners.models import Canary, CanaryTrial, Miner
-from miners.services import Result, accept_result, report_failure
+from miners.services import Failure, Result, accept_result, report_failure
 from miners.tests.factories import hold, make_miner
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +67,7 @@ def test_an_engines_failure_is_no_wrong_answer(canary: Canary) -> None:
         job = trust.send_canary(miner, canary, now=timezone.now())
     held = hold(job, miner, acked=True)
     ended = report_failure(
-        miner=miner, job_id=job.pk, fence=held.fence, reason="OOM", is_refusal=False, now=timezone.now()
+        miner=miner, job_id=job.pk, fence=held.fence, reason="OOM", failure=Failure.ERROR, now=timezone.now()
     )
     assert ended.state == JobState.FAILED
     with platform_scope():

@@ -41,6 +41,9 @@ class ExtractiveEngine:
     def admits(self, job: EngineJob) -> bool:
         return True
 
+    def room(self) -> int:
+        return self.slots
+
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         reply, reason = _limited(compose(material_of(job.messages)), job)
         # The same facts bring the same reply: one begun by another miner of this kind can be finished here.

@@ -1,0 +1,1 @@
+"""The commands of the miner, a file each."""
