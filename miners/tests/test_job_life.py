@@ -52,6 +52,11 @@ ALLOWED = {
     **{state: {state} for state in TERMINAL_STATES},
 }
 
+# However slow the machine is, time passes only where a rule says so.
+STAND_STILL = """
+UPDATE miners_job SET lease_until = now() + interval '1 minute', progress_at = now()
+WHERE state IN ('offered', 'running')
+"""
 EXPIRE_LEASE = "UPDATE miners_job SET lease_until = now() - interval '1 s' WHERE id = %s"
 STALL = "UPDATE miners_job SET phase = 'decode', progress_at = now() - interval '7 s' WHERE id = %s"
 PASS_DEADLINE = "UPDATE miners_job SET deadline = now() - interval '1 s' WHERE id = %s"
@@ -162,7 +167,7 @@ class JobLife(RuleBasedStateMachine):
             (job for job in self.model.values() if job.state == JobState.QUEUED and miner.pk not in job.tried),
             key=lambda job: job.virtual_start,
         )
-        offers = self.runner.run(Lane(key).next(wait=0, slots=slots))
+        offers = self.runner.run(Lane(key).next(wait=10 if queued else 0, slots=slots))
         assert [offer["job_id"] for offer in offers] == [str(job.id) for job in queued[:slots]]
         return multiple(
             *[self._note_offer(miner, UUID(o["job_id"]), int(o["fence"]), o["resume_text"]) for o in _by_fence(offers)]
@@ -420,6 +425,7 @@ class JobLife(RuleBasedStateMachine):
 
     def _jump(self, sql: str, job: ModelJob) -> None:
         with platform_scope(), connection.cursor() as cursor:
+            cursor.execute(STAND_STILL)
             cursor.execute(sql, [job.id])
 
     def _row(self, job: ModelJob) -> Job:
