@@ -7,11 +7,11 @@ table shows no row and takes none, whatever the query, so a forgotten scope is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.utils.translation import gettext_lazy as _
 from psycopg.pq import TransactionStatus
 from typing_extensions import TypeVar
@@ -32,66 +32,81 @@ class Scope:
     business_ids: str = ""
     platform: str = ""
 
-    def apply(self) -> None:
-        with connection.cursor() as cursor:
+    def apply(self, alias: str = DEFAULT_DB_ALIAS) -> None:
+        with connections[alias].cursor() as cursor:
             cursor.execute(SET_SCOPE_SQL, [self.business_ids, self.platform])
 
 
 NOTHING = Scope()
 
 
-def _in_force() -> Scope:
+def _in_force(alias: str) -> Scope:
     """The scope of this thread's connection, as the nesting of `with` blocks has it; PostgreSQL need not be asked."""
-    scope: Scope = getattr(connection, "mia_scope", NOTHING)
+    scope: Scope = getattr(connections[alias], "mia_scope", NOTHING)
     return scope
 
 
-def _note(scope: Scope) -> None:
-    connection.mia_scope = scope  # type: ignore[attr-defined]
+def _note(alias: str, scope: Scope) -> None:
+    connections[alias].mia_scope = scope  # type: ignore[attr-defined]
 
 
 @contextmanager
 def _opened(scope: Scope) -> Iterator[None]:
-    if connection.in_atomic_block:
-        with _changed_to(scope):
-            yield
-        return
-    with transaction.atomic():
-        scope.apply()
-        _note(scope)
-        try:
-            yield
-        finally:
-            _note(NOTHING)
+    """The scope in every database that holds rows of tenants: with one database, in that one alone."""
+    with ExitStack() as stack:
+        for alias in connections:
+            stack.enter_context(_opened_in(alias, scope))
+        yield
 
 
 @contextmanager
-def _changed_to(scope: Scope) -> Iterator[None]:
+def _opened_in(alias: str, scope: Scope) -> Iterator[None]:
+    if connections[alias].in_atomic_block:
+        with _changed_to(alias, scope):
+            yield
+        return
+    with transaction.atomic(using=alias):
+        scope.apply(alias)
+        _note(alias, scope)
+        try:
+            yield
+        finally:
+            _note(alias, NOTHING)
+
+
+@contextmanager
+def _changed_to(alias: str, scope: Scope) -> Iterator[None]:
     """Another scope for a part of the current transaction; no savepoint: to undo it alone, see `undoable`."""
-    previous = _in_force()
+    previous = _in_force(alias)
     if previous == scope:
         yield
         return
-    scope.apply()
-    _note(scope)
+    scope.apply(alias)
+    _note(alias, scope)
     try:
         yield
     finally:
-        _note(previous)
+        _note(alias, previous)
         # After an error the rollback itself restores the settings, and a doomed transaction takes no statement.
-        if not _is_doomed():
-            previous.apply()
+        if not _is_doomed(alias):
+            previous.apply(alias)
 
 
-def undoable() -> AbstractContextManager[None]:
+@contextmanager
+def undoable() -> Iterator[None]:
     """Stands before a scope whose work may be undone alone: a savepoint inside a transaction.
 
     Outside of one it is nothing, as the scope opens a transaction itself; that saves a request one statement.
     """
-    return transaction.atomic() if connection.in_atomic_block else nullcontext()
+    with ExitStack() as stack:
+        for alias in connections:
+            if connections[alias].in_atomic_block:
+                stack.enter_context(transaction.atomic(using=alias))
+        yield
 
 
-def _is_doomed() -> bool:
+def _is_doomed(alias: str) -> bool:
+    connection = connections[alias]
     status = connection.connection.info.transaction_status
     return connection.needs_rollback or status != TransactionStatus.INTRANS
 
@@ -143,6 +158,18 @@ class TenantModel(models.Model):
     """
 
     business = models.ForeignKey("accounts.Business", on_delete=models.CASCADE, verbose_name=_("business"))
+
+    class Meta:
+        abstract = True
+
+
+class DetachedTenantModel(models.Model):
+    """A row that belongs to one business by its id alone, because its table may be in another database.
+
+    The same walls stand around it; but that it goes with its business is the work of its app, and not of a foreign key.
+    """
+
+    business_id = models.BigIntegerField(_("business"), editable=False)
 
     class Meta:
         abstract = True

@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "mia.apps.MiaConfig",
     "accounts",
     "miners",
+    "knowledge",
     "chats",
 ]
 
@@ -99,6 +100,16 @@ DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
     "connect_timeout": 5,
 }
+# Sources, documents and vectors may have a PostgreSQL of their own: no foreign key leaves their app.
+KNOWLEDGE_DATABASE_URL = env.secret("KNOWLEDGE_DATABASE_URL")
+if KNOWLEDGE_DATABASE_URL:
+    DATABASES["knowledge"] = env.postgres("KNOWLEDGE_DATABASE_URL", "")
+    DATABASES["knowledge"]["OPTIONS"] = {
+        **DATABASES["knowledge"]["OPTIONS"],  # type: ignore[dict-item]
+        "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
+        "connect_timeout": 5,
+    }
+DATABASE_ROUTERS = ["knowledge.routers.KnowledgeRouter"]
 
 # --- Redis: wake-ups, token streams, rate limits, queues; nothing that may not vanish
 REDIS_URL = env.secret("REDIS_URL", "redis://localhost:6379/0")
