@@ -109,7 +109,7 @@ if KNOWLEDGE_DATABASE_URL:
         "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
         "connect_timeout": 5,
     }
-DATABASE_ROUTERS = ["knowledge.routers.KnowledgeRouter"]
+DATABASE_ROUTERS = ["knowledge.databases.KnowledgeRouter"]
 
 # --- Redis: wake-ups, token streams, rate limits, queues; nothing that may not vanish
 REDIS_URL = env.secret("REDIS_URL", "redis://localhost:6379/0")

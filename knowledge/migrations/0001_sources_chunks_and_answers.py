@@ -3,12 +3,11 @@
 import uuid
 
 import django.contrib.postgres.fields
-import django.contrib.postgres.indexes
 import django.contrib.postgres.search
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import pgvector.django.vector
+import pgvector.django.halfvec
 from django.db import migrations, models
 
 from mia.lib.migrations import ForceRowSecurity, TenantForeignKey, UniquePair
@@ -18,7 +17,7 @@ SEARCH_VECTOR_SQL = """
 CREATE FUNCTION knowledge_search_vector(configuration text, heading text, words text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURNS NULL ON NULL INPUT AS $$
     SELECT setweight(to_tsvector(('pg_catalog.' || configuration)::regconfig, heading), 'A')
-        || setweight(to_tsvector(('pg_catalog.' || configuration)::regconfig, words), 'B')
+        || setweight(to_tsvector(('pg_catalog.' || configuration)::regconfig, words), 'D')
 $$
 """
 # A vector belongs to a version and has its size: together with the check on the row itself, no other can be stored.
@@ -698,6 +697,7 @@ class Migration(migrations.Migration):
                 ("heading", models.CharField(blank=True, max_length=1600, verbose_name="headings")),
                 ("words", models.TextField(verbose_name="words")),
                 ("tokens", models.PositiveIntegerField(default=0, verbose_name="tokens")),
+                ("language", models.CharField(blank=True, max_length=16, verbose_name="language")),
                 (
                     "configuration",
                     models.CharField(
@@ -1109,7 +1109,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("business_id", models.BigIntegerField(editable=False, verbose_name="business")),
                 ("dimensions", models.PositiveIntegerField(verbose_name="dimensions")),
-                ("vector", pgvector.django.vector.VectorField(verbose_name="vector")),
+                ("vector", pgvector.django.halfvec.HalfVectorField(verbose_name="vector")),
                 ("miner_id", models.BigIntegerField(blank=True, null=True, verbose_name="miner")),
                 (
                     "created_at",
@@ -1210,10 +1210,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="chunk",
             index=models.Index(fields=["business_id", "bot_id", "curated"], name="chunk_of_a_bot"),
-        ),
-        migrations.AddIndex(
-            model_name="chunk",
-            index=django.contrib.postgres.indexes.GinIndex(fields=["search_vector"], name="chunk_by_words"),
         ),
         migrations.AddConstraint(
             model_name="chunk",

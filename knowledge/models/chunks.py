@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from pgvector.django import VectorField
+from pgvector.django import HalfVectorField
 
 from accounts.tenancy import DetachedTenantModel
 from knowledge import querysets
@@ -59,6 +58,7 @@ class Chunk(DetachedTenantModel):
     heading = models.CharField(_("headings"), max_length=1600, blank=True)
     words = models.TextField(_("words"))
     tokens = models.PositiveIntegerField(_("tokens"), default=0)
+    language = models.CharField(_("language"), max_length=16, blank=True)
     configuration = models.CharField(max_length=16, default=SIMPLE, help_text="PostgreSQL's text search configuration.")
     curated = models.BooleanField(_("written for the bot"), default=False)
     content_hash = models.CharField(max_length=64)
@@ -84,7 +84,6 @@ class Chunk(DetachedTenantModel):
         ]
         indexes = [
             models.Index(fields=["business_id", "bot_id", "curated"], name="chunk_of_a_bot"),
-            GinIndex(fields=["search_vector"], name="chunk_by_words"),
         ]
 
     def __str__(self) -> str:
@@ -148,7 +147,7 @@ class Embedding(DetachedTenantModel):
         EmbeddingVersion, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("version")
     )
     dimensions = models.PositiveIntegerField(_("dimensions"))
-    vector = VectorField(_("vector"))
+    vector = HalfVectorField(_("vector"))
     miner_id = models.BigIntegerField(_("miner"), null=True, blank=True)
     created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
 
