@@ -105,6 +105,22 @@ class Fusion(models.TextChoices):
     MIN_MAX = "min_max", _("Scores between their extremes")
 
 
+class ReceiptKind(models.TextChoices):
+    """Who wanted the passages."""
+
+    CHAT = "chat", _("Visitor")
+    PLAYGROUND = "playground", _("Playground")
+    TEST = "test", _("Test set")
+
+
+class Outcome(models.TextChoices):
+    """What the passages came to."""
+
+    ANSWERED = "answered", _("Answered")
+    CURATED = "curated", _("Answered in the business's words")
+    REFUSED = "refused", _("Not known")
+
+
 class ClusterStatus(models.TextChoices):
     """What people have done about a question that has no answer."""
 

@@ -39,6 +39,10 @@ class EmbeddingQuerySet(TenantQuerySet):
     """Embeddings."""
 
 
+class PostingQuerySet(TenantQuerySet):
+    """Postings."""
+
+
 class TrainingJobQuerySet(TenantQuerySet):
     """Training jobs."""
 
@@ -105,6 +109,10 @@ class EmbeddingVersionManager(models.Manager.from_queryset(EmbeddingVersionQuery
 
 class EmbeddingManager(models.Manager.from_queryset(EmbeddingQuerySet)):  # type: ignore[misc]
     """The manager of embeddings."""
+
+
+class PostingManager(models.Manager.from_queryset(PostingQuerySet)):  # type: ignore[misc]
+    """The manager of postings."""
 
 
 class TrainingJobManager(models.Manager.from_queryset(TrainingJobQuerySet)):  # type: ignore[misc]

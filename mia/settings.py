@@ -162,6 +162,22 @@ METRICS_TOKEN = env.secret("METRICS_TOKEN")
 DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 
+# --- Embeddings and retrieval
+EMBEDDING_PROVIDER = env.choice(
+    "EMBEDDING_PROVIDER", frozenset({"hashed", "openai", "local", "network", "scripted"}), "hashed"
+)
+EMBEDDING_MODEL = env.text("EMBEDDING_MODEL", "intfloat/multilingual-e5-small")
+EMBEDDING_MODEL_VERSION = env.text("EMBEDDING_MODEL_VERSION", "1")
+EMBEDDING_DIMENSIONS = env.integer("EMBEDDING_DIMENSIONS", 384)
+EMBEDDING_QUERY_PREFIX = env.text("EMBEDDING_QUERY_PREFIX", "query:")
+EMBEDDING_PASSAGE_PREFIX = env.text("EMBEDDING_PASSAGE_PREFIX", "passage:")
+EMBEDDING_URL = env.text("EMBEDDING_URL")
+EMBEDDING_API_KEY = env.secret("EMBEDDING_API_KEY")
+EMBEDDING_MODEL_DIR = env.text("EMBEDDING_MODEL_DIR")
+EMBEDDING_THREADS = env.integer("EMBEDDING_THREADS", 1)
+KNOWLEDGE_EXACT_SCAN_CHUNKS = env.integer("KNOWLEDGE_EXACT_SCAN_CHUNKS", 20_000)
+RECEIPT_DAYS = env.integer("RECEIPT_DAYS", 90)
+
 # --- Chats
 DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
 

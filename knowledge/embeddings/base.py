@@ -1,9 +1,4 @@
-"""What every embedder promises, and the checks that nothing gets past.
-
-EmbeddingError
-├── EmbeddingUnavailable   asking again later may help
-└── EmbeddingRejected      asking again will not: a wrong key, a wrong model, vectors of the wrong shape
-"""
+"""What every embedder promises, and the checks that nothing gets past."""
 
 from __future__ import annotations
 
@@ -14,36 +9,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mia.lib.errors import ApplicationError
+from knowledge.errors import EmbeddingRejected
 from miners.choices import Trust
 
 Vectors = NDArray[np.float32]
 
 MAX_DIMENSIONS: Final = 4096
 MAX_BATCH: Final = 64
-
-
-class EmbeddingError(ApplicationError):
-    """No vectors came."""
-
-    status = 503
-    code = "EMBEDDING_FAILED"
-    default_detail = "The texts could not be embedded."
-
-
-class EmbeddingUnavailable(EmbeddingError):
-    """The provider is away or busy."""
-
-    code = "EMBEDDING_UNAVAILABLE"
-    default_detail = "The embedding provider cannot be reached at the moment."
-    default_retry_after_s = 30
-
-
-class EmbeddingRejected(EmbeddingError):
-    """The provider refuses, or what it sends are not the vectors that were asked for."""
-
-    code = "EMBEDDING_REJECTED"
-    default_detail = "The embedding provider refused the texts or answered with something else."
 
 
 @dataclass(frozen=True)

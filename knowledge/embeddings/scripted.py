@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from knowledge.embeddings.base import Batch, EmbeddingError, EmbeddingModel, Vectors, unit
+from knowledge.embeddings.base import Batch, EmbeddingModel, Vectors, unit
 from knowledge.embeddings.hashed import HashedEmbedder
+from knowledge.errors import EmbeddingError
 
 
 @dataclass

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.tenancy import DetachedTenantModel
 from knowledge import querysets
-from knowledge.choices import Fusion, VersionState
+from knowledge.choices import Fusion, Outcome, ReceiptKind, VersionState
 from knowledge.models.chunks import EmbeddingVersion
 
 
@@ -36,7 +36,20 @@ class ModelConfigVersion(DetachedTenantModel):
     )
     fusion = models.CharField(_("fusion"), max_length=7, choices=Fusion.choices, default=Fusion.RRF)
     rerank = models.BooleanField(_("rerank on the network"), default=False)
-    refusal_text = models.CharField(_("when it does not know"), max_length=1000, blank=True)
+    refusal_text = models.CharField(
+        _("when it does not know"),
+        max_length=1000,
+        blank=True,
+        help_text=_(
+            "Said in place of an answer; a person is offered beside it. Empty: our words in the visitor's language."
+        ),
+    )
+    refusal_texts = models.JSONField(_("in other languages"), default=dict, blank=True)
+    only_with_evidence = models.BooleanField(
+        _("no evidence, no answer"),
+        default=True,
+        help_text=_("Ask no model where nothing was found that supports an answer."),
+    )
     note = models.CharField(_("what changed"), max_length=500, blank=True)
     created_by_id = models.BigIntegerField(null=True, blank=True, editable=False)
     created_by_label = models.CharField(_("made by"), max_length=255, blank=True, editable=False)
@@ -74,6 +87,8 @@ class ModelConfigVersion(DetachedTenantModel):
 class RetrievalLog(DetachedTenantModel):
     """The receipt of one answer: what was asked, what was found, by which model and miner it was written."""
 
+    kind = models.CharField(_("asked by"), max_length=10, choices=ReceiptKind.choices, default=ReceiptKind.CHAT)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices, default=Outcome.ANSWERED)
     bot_id = models.BigIntegerField(_("bot"), null=True, blank=True)
     conversation_id = models.UUIDField(_("conversation"), null=True, blank=True)
     message_id = models.BigIntegerField(_("message"), null=True, blank=True)
@@ -119,6 +134,10 @@ class RetrievalLog(DetachedTenantModel):
     class Meta:
         ordering = ["-created_at", "-id"]
         verbose_name = _("answer receipt")
+        constraints = [
+            models.CheckConstraint(name="receipt_kind_is_known", condition=Q(kind__in=ReceiptKind.values)),
+            models.CheckConstraint(name="receipt_outcome_is_known", condition=Q(outcome__in=Outcome.values)),
+        ]
         indexes = [
             models.Index(fields=["business_id", "-created_at"], name="receipt_of_a_business_by_time"),
             models.Index(fields=["business_id", "conversation_id"], name="receipt_of_a_conversation"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import Deferrable, F, Func, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from pgvector.django import HalfVectorField
@@ -36,7 +36,9 @@ class Section(DetachedTenantModel):
         ordering = ["document_id", "position"]
         constraints = [
             models.UniqueConstraint(
-                fields=["business_id", "document", "position"], name="section_has_a_place_of_its_own"
+                fields=["business_id", "document", "position"],
+                deferrable=Deferrable.DEFERRED,
+                name="section_has_a_place_of_its_own",
             ),
         ]
 
@@ -75,7 +77,9 @@ class Chunk(DetachedTenantModel):
         ordering = ["document_id", "position"]
         constraints = [
             models.UniqueConstraint(
-                fields=["business_id", "document", "position"], name="chunk_has_a_place_of_its_own"
+                fields=["business_id", "document", "position"],
+                deferrable=Deferrable.DEFERRED,
+                name="chunk_has_a_place_of_its_own",
             ),
             models.CheckConstraint(
                 name="chunk_configuration_is_known",
@@ -143,6 +147,9 @@ class Embedding(DetachedTenantModel):
     """The vector of one chunk in one version; the database refuses one of another size than its version's."""
 
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("chunk"))
+    bot_id = models.BigIntegerField(
+        _("bot"), null=True, blank=True, help_text=_("Its chunk's, so that a search reads one table.")
+    )
     embedding_version = models.ForeignKey(
         EmbeddingVersion, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("version")
     )
@@ -167,3 +174,35 @@ class Embedding(DetachedTenantModel):
 
     def __str__(self) -> str:
         return f"{self.chunk_id} ({self.dimensions})"
+
+
+class Posting(DetachedTenantModel):
+    """Which chunks of one segment hold a term, and how strongly: PostgreSQL's stems, found by equality alone.
+
+    A GIN index would never be used here: under row-level security PostgreSQL runs `@@`, which might leak, only after
+    the policy, on every row of the business. Equality does not leak, so this B-tree is used. The empty term lists all
+    chunks of its segment.
+    """
+
+    segment = models.BigIntegerField(help_text="The lowest chunk in it.")
+    term = models.CharField(max_length=255)
+    size = models.PositiveIntegerField()
+    chunk_ids = models.BinaryField(help_text="Big-endian 64-bit integers, ascending.")
+    impacts = models.BinaryField(help_text="Big-endian 16-bit integers: ten-thousandths of the BM25 weight before IDF.")
+
+    objects = querysets.PostingManager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["business_id", "term", "segment"], name="posting_is_one_per_term_and_segment"
+            ),
+            models.CheckConstraint(
+                name="posting_lists_as_many_chunks_as_it_says",
+                condition=Q(size=Func(F("chunk_ids"), function="octet_length", output_field=models.IntegerField()) / 8),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.term} ({self.size})"

@@ -55,6 +55,7 @@ class QuestionCluster(DetachedTenantModel, TimestampedModel):
     status = models.CharField(_("status"), max_length=9, choices=ClusterStatus.choices, default=ClusterStatus.OPEN)
     size = models.PositiveIntegerField(_("asked"), default=0)
     draft = models.TextField(_("draft of an answer"), max_length=MAX_ANSWER_CHARS, blank=True)
+    draft_job_id = models.UUIDField(null=True, blank=True, editable=False)
     curated_answer = models.ForeignKey(
         CuratedAnswer, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("answer")
     )
@@ -183,6 +184,8 @@ class TestRun(DetachedTenantModel):
     failed = models.PositiveIntegerField(_("failed"), default=0)
     results = models.JSONField(_("results"), default=list, blank=True)
     error = models.CharField(_("what went wrong"), max_length=500, blank=True)
+    overridden_by_label = models.CharField(_("published in spite of it by"), max_length=255, blank=True, editable=False)
+    override_reason = models.CharField(_("because"), max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(_("started"), default=timezone.now, editable=False)
     finished_at = models.DateTimeField(_("ended"), null=True, blank=True)
 

@@ -1,6 +1,7 @@
 """Outbound HTTP to addresses that somebody else chose: public hosts only, small, soon over."""
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -109,6 +110,27 @@ def get_json(
         raise OutboundError("the reply is not valid JSON", permanent=True) from error
 
 
+def post_json(
+    url: str,
+    body: object,
+    *,
+    max_bytes: int = 2_000_000,
+    timeout_s: float = 20.0,
+    headers: Mapping[str, str] | None = None,
+) -> object:
+    """POSTs JSON to a public address and reads JSON; no redirect is followed. Raises OutboundError."""
+    sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+    with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
+        request = _prepare(session, url, sent, method="POST", data=json.dumps(body).encode())
+        with _translated(deadline), session.start(request) as response:
+            _check_head(response, max_bytes, JSON_TYPES)
+            reply = _read_body(response, max_bytes)
+    try:
+        return parse_strict_json(reply)
+    except InvalidRequest as error:
+        raise OutboundError("the reply is not valid JSON", permanent=True) from error
+
+
 @contextlib.contextmanager
 def _translated(deadline: Deadline) -> Iterator[None]:
     """Turns what the HTTP libraries raise into OutboundError, and an exchange that was cut off into a timeout."""
@@ -127,11 +149,18 @@ def _translated(deadline: Deadline) -> Iterator[None]:
         raise OutboundError("it took too long", permanent=False)
 
 
-def _prepare(session: requests.Session, url: str, headers: Mapping[str, str] | None) -> requests.PreparedRequest:
+def _prepare(
+    session: requests.Session,
+    url: str,
+    headers: Mapping[str, str] | None,
+    *,
+    method: str = "GET",
+    data: bytes | None = None,
+) -> requests.PreparedRequest:
     """The request, checked as the library that will send it reads it: two parsers may see two hosts in one address."""
     if len(url) > MAX_URL_LENGTH or any(character <= " " or character in "\x7f\\" for character in url):
         raise OutboundError("the address is malformed", permanent=True)
-    prepared = session.prepare_request(requests.Request("GET", url, headers=dict(headers or {})))
+    prepared = session.prepare_request(requests.Request(method, url, headers=dict(headers or {}), data=data))
     parts = parse_url(str(prepared.url))
     if parts.scheme not in DEFAULT_PORTS or not parts.host or parts.auth is not None:
         raise OutboundError("the address is not a plain http or https one", permanent=True)
