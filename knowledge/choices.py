@@ -41,6 +41,7 @@ class DocumentStatus(models.TextChoices):
     FOUND = "found", _("Found")
     STORED = "stored", _("Read")
     TRAINED = "trained", _("Trained")
+    SKIPPED = "skipped", _("Left out")
     FAILED = "failed", _("Failed")
 
 

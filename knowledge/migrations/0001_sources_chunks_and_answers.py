@@ -140,7 +140,13 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("found", "Found"), ("stored", "Read"), ("trained", "Trained"), ("failed", "Failed")],
+                        choices=[
+                            ("found", "Found"),
+                            ("stored", "Read"),
+                            ("trained", "Trained"),
+                            ("skipped", "Left out"),
+                            ("failed", "Failed"),
+                        ],
                         default="found",
                         max_length=8,
                         verbose_name="status",
@@ -1181,7 +1187,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="section",
             constraint=models.UniqueConstraint(
-                fields=("business_id", "document", "position"), name="section_has_a_place_of_its_own"
+                fields=("business_id", "document", "position"),
+                deferrable=models.Deferrable["DEFERRED"],
+                name="section_has_a_place_of_its_own",
             ),
         ),
         migrations.AddIndex(
@@ -1197,7 +1205,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="document",
             constraint=models.CheckConstraint(
-                condition=models.Q(("status__in", ["found", "stored", "trained", "failed"])),
+                condition=models.Q(("status__in", ["found", "stored", "trained", "skipped", "failed"])),
                 name="document_status_is_known",
             ),
         ),
@@ -1214,7 +1222,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="chunk",
             constraint=models.UniqueConstraint(
-                fields=("business_id", "document", "position"), name="chunk_has_a_place_of_its_own"
+                fields=("business_id", "document", "position"),
+                deferrable=models.Deferrable["DEFERRED"],
+                name="chunk_has_a_place_of_its_own",
             ),
         ),
         migrations.AddConstraint(

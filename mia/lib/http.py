@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -83,11 +83,13 @@ def fetch(
     timeout_s: float = 20.0,
     content_types: Collection[str] = (),
     headers: Mapping[str, str] | None = None,
+    may_follow: Callable[[str], bool] | None = None,
 ) -> Fetched:
     """GETs a public address, following up to three redirects; raises OutboundError.
 
     `max_bytes` counts decompressed bytes, `timeout_s` covers everything but name resolution, `content_types` are the
-    media types taken (any, when empty). `headers` do not follow a redirect to another host.
+    media types taken (any, when empty). `headers` do not follow a redirect to another host. `may_follow` is asked before
+    each redirect; where it says no, the reply is an error with the status of the redirect.
     """
     with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
         for _ in range(MAX_REDIRECTS + 1):
@@ -96,6 +98,10 @@ def fetch(
                     _check_head(response, max_bytes, content_types)
                     return _fetched(response, _read_body(response, max_bytes))
                 url, headers = _next_hop(response, headers)
+                if may_follow is not None and not may_follow(url):
+                    raise OutboundError(
+                        "it redirects to where we may not go", permanent=True, http_status=response.status_code
+                    )
     raise OutboundError("it redirects too often", permanent=True)
 
 
