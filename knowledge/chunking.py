@@ -15,9 +15,6 @@ from typing import Final
 from knowledge.loaders.base import LoadedSection
 from miners.tokens import estimate_tokens
 
-CHUNKER_VERSION: Final = "1"
-"""Rises when the same words would be cut otherwise; documents cut by another version are cut anew at the next training."""
-
 MOST_TOKENS: Final = 400
 GOOD_TOKENS: Final = 340
 OVERLAP_TOKENS: Final = 51

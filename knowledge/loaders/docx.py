@@ -63,9 +63,6 @@ def _lines(document: Document) -> Iterator[str]:
     cells = 0
     for block in document.iter_inner_content():
         if isinstance(block, Paragraph):
-            level = _level(block)
-            text = block.text.strip()
-            # A line of words that starts as a heading of Markdown would is none.
             yield (
                 f"{'#' * level} {one_line(text)}" if level and text else text.replace("#", "\\#", text.startswith("#"))
             )
@@ -78,6 +75,13 @@ def _lines(document: Document) -> Iterator[str]:
                     raise LoadError(f"Its tables have more than {MAX_CELLS:,} cells. Give them as CSV.")
                 yield " | ".join(values)
             yield ""
+
+
+def _as_markdown(paragraph: Paragraph) -> str:
+    level, text = _level(paragraph), paragraph.text.strip()
+    if level and text:
+        return f"{'#' * level} {one_line(text)}"
+    return f"\\{text}" if text.startswith("#") else text
 
 
 def _level(paragraph: Paragraph) -> int:

@@ -68,7 +68,7 @@ def _text_of(page: pypdf.PageObject) -> str:
 
 def _title(reader: pypdf.PdfReader) -> str:
     try:
-        return one_line(str((reader.metadata or {}).get("/Title") or ""))
+        return one_line((reader.metadata.title if reader.metadata is not None else None) or "")
     except BROKEN:
         return ""
 

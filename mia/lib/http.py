@@ -88,8 +88,8 @@ def fetch(
     """GETs a public address, following up to three redirects; raises OutboundError.
 
     `max_bytes` counts decompressed bytes, `timeout_s` covers everything but name resolution, `content_types` are the
-    media types taken (any, when empty). `headers` do not follow a redirect to another host. `may_follow` is asked before
-    each redirect; where it says no, the reply is an error with the status of the redirect.
+    media types taken (any, when empty). `headers` do not follow a redirect to another host. `may_follow` is asked
+    before each redirect; where it says no, the reply is an error with the status of the redirect.
     """
     with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
         for _ in range(MAX_REDIRECTS + 1):

@@ -105,7 +105,9 @@ class OutboundSession(requests.Session):
         self.headers["User-Agent"] = settings.OUTBOUND_USER_AGENT
         self._timeout = (min(CONNECT_TIMEOUT_S, deadline.timeout_s), min(READ_TIMEOUT_S, deadline.timeout_s))
         for scheme in ("http", "https"):
-            adapter: WatchedAdapter = PrivateAdapter() if settings.OUTBOUND_ALLOW_PRIVATE else public_adapter(scheme)
+            adapter: WatchedAdapter = (
+                PrivateAdapter() if settings.OUTBOUND_ALLOW_PRIVATE else PublicAdapter(is_https=scheme == "https")
+            )
             adapter.deadline = deadline
             self.mount(f"{scheme}://", adapter)
 
@@ -139,7 +141,10 @@ def _watched(connection_class: type[Any], deadline: Deadline) -> type[Any]:
 
 
 class PublicAdapter(WatchedAdapter, IPFilterAdapter):  # type: ignore[misc]
-    """Connects to public addresses only."""
+    """Connects to public addresses only, and to those that OUTBOUND_LOOPBACK_NETWORKS lists."""
+
+    def __init__(self, *, is_https: bool) -> None:
+        super().__init__(is_https, allow_loopback=bool(settings.OUTBOUND_LOOPBACK_NETWORKS))  # type: ignore[call-arg]
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
@@ -147,10 +152,6 @@ class PublicAdapter(WatchedAdapter, IPFilterAdapter):  # type: ignore[misc]
         if not (is_public_address(address) or is_listed_address(address)):
             raise InvalidIPAddress(str(address))
         return host, pool
-
-
-def public_adapter(scheme: str) -> PublicAdapter:
-    return PublicAdapter(scheme == "https", allow_loopback=bool(settings.OUTBOUND_LOOPBACK_NETWORKS))
 
 
 class PrivateAdapter(WatchedAdapter):
