@@ -63,9 +63,7 @@ def _lines(document: Document) -> Iterator[str]:
     cells = 0
     for block in document.iter_inner_content():
         if isinstance(block, Paragraph):
-            yield (
-                f"{'#' * level} {one_line(text)}" if level and text else text.replace("#", "\\#", text.startswith("#"))
-            )
+            yield _as_markdown(block)
             yield ""
         elif isinstance(block, Table):
             for row in block.rows:
