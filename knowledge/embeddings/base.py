@@ -73,3 +73,8 @@ def unit(vectors: Vectors) -> Vectors:
         raise EmbeddingRejected("A vector is zero.")
     scaled: Vectors = (vectors / lengths).astype(np.float32)
     return scaled
+
+
+def written(vector: Vectors) -> str:
+    """As pgvector reads it; half precision holds no more digits."""
+    return "[" + ",".join(f"{number:.5g}" for number in vector.tolist()) + "]"

@@ -26,11 +26,14 @@ def default_embedder() -> Embedder:
 
 def embedder_for(model: EmbeddingModel) -> Embedder:
     """The one that makes vectors comparable with `model`'s; raises EmbeddingUnavailable when none is set up."""
-    candidates = [default_embedder(), embedder_named("hashed")]
-    for embedder in candidates:
+    for embedder in (default_embedder(), embedder_named("hashed")):
         if embedder.model == model:
             return embedder
-    raise EmbeddingUnavailable(f"No embedder is set up for {model.provider} {model.name} {model.version}.".rstrip())
+    raise EmbeddingUnavailable(f"No embedder is set up for {model.provider} {model.name} {model.version}.")
+
+
+def is_set_up(model: EmbeddingModel) -> bool:
+    return model in {default_embedder().model, embedder_named("hashed").model}
 
 
 @cache
