@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
 from django.db import models
+from django.db.models import Q
 
 from accounts.tenancy import TenantQuerySet
+from knowledge.choices import IN_TRAINING, LIVE_TRAINING, TRAINABLE, FileStatus, SourceStatus, TrainingStatus
 
 
 class SourceQuerySet(TenantQuerySet):
     """Sources."""
 
+    def for_bot(self, bot_id: int | None) -> Self:
+        """Those that a bot learns from: its own and those of every bot."""
+        return self.filter(Q(bot_id=bot_id) | Q(bot_id=None))
+
+    def trainable(self) -> Self:
+        return self.filter(status__in=TRAINABLE)
+
+    def due_for_refresh(self, now: datetime) -> Self:
+        return self.filter(next_refresh_at__lte=now).exclude(status__in=[*IN_TRAINING, SourceStatus.PENDING])
+
 
 class DocumentQuerySet(TenantQuerySet):
     """Documents."""
 
+    def unchecked_by(self, job_id: UUID) -> Self:
+        return self.exclude(checked_in=job_id)
+
 
 class UploadedFileQuerySet(TenantQuerySet):
     """Uploaded files."""
+
+    def given_up(self, now: datetime) -> Self:
+        """Announced, and never finished in time."""
+        return self.filter(status=FileStatus.PENDING, expires_at__lt=now)
 
 
 class ForgottenFileQuerySet(TenantQuerySet):
@@ -45,6 +68,17 @@ class PostingQuerySet(TenantQuerySet):
 
 class TrainingJobQuerySet(TenantQuerySet):
     """Training jobs."""
+
+    def live(self) -> Self:
+        return self.filter(status__in=LIVE_TRAINING)
+
+    def running(self, seen_since: datetime) -> Self:
+        return self.filter(status=TrainingStatus.PROCESSING, seen_at__gte=seen_since)
+
+    def abandoned(self, now: datetime, seen_before: datetime) -> Self:
+        """Those that no worker has taken when it was time, or whose worker has gone silent."""
+        waiting = Q(status=TrainingStatus.QUEUED, due_at__lte=now)
+        return self.filter(waiting | Q(status=TrainingStatus.PROCESSING, seen_at__lt=seen_before))
 
 
 class ModelConfigVersionQuerySet(TenantQuerySet):

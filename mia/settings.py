@@ -128,6 +128,7 @@ CACHES = {
 }
 RQ_QUEUES = {
     "default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"},
+    "training": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 1800, "SERIALIZER": "rq.serializers.JSONSerializer"},
 }
 RQ_SHOW_ADMIN_LINK = False  # Its pages are at /admin/rq/, where only superusers come in.
 RQ = {"SERIALIZER": "rq.serializers.JSONSerializer", "COMMIT_MODE": "on_db_commit"}
@@ -159,7 +160,13 @@ MINER_REGISTRATION = env.choice("MINER_REGISTRATION", frozenset({"token", "open"
 METRICS_PUBLIC = env.boolean("METRICS_PUBLIC", default=False)
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
 # What the dispatcher does for the apps above it: a function that takes `now`, and how often, in seconds.
-DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
+DISPATCHER_DUTIES = {
+    "knowledge.duties.revive_trainings": 10.0,
+    "knowledge.duties.queue_due_refreshes": 30.0,
+    "knowledge.duties.give_up_uploads": 300.0,
+    "knowledge.duties.forget_the_departed": 3600.0,
+    "chats.services.forget_old_idempotency_keys": 3600.0,
+}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 
 # --- Embeddings and retrieval
@@ -177,6 +184,20 @@ EMBEDDING_MODEL_DIR = env.text("EMBEDDING_MODEL_DIR")
 EMBEDDING_THREADS = env.integer("EMBEDDING_THREADS", 1)
 KNOWLEDGE_EXACT_SCAN_CHUNKS = env.integer("KNOWLEDGE_EXACT_SCAN_CHUNKS", 20_000)
 RECEIPT_DAYS = env.integer("RECEIPT_DAYS", 90)
+
+# --- Knowledge
+TRAINING_READERS = env.integer("TRAINING_READERS", 2)
+# Knowledge may not import chats, whose bots it teaches: a function that gives the bots of a business, or of all.
+BOT_DIRECTORY = "chats.bots.names_of_bots"
+FILES_DIRECTORY = Path(env.text("FILES_DIRECTORY") or BASE_DIR / ".mia" / "files")
+R2_ACCOUNT_ID = env.text("R2_ACCOUNT_ID")
+ACCESS_KEY_ID = env.text("ACCESS_KEY_ID")
+SECRET_ACCESS_KEY = env.secret("SECRET_ACCESS_KEY")
+CLOUDFLARE_R2_BASE_URL = env.text("CLOUDFLARE_R2_BASE_URL")
+R2_API_KEY_TOKEN = env.secret("R2_API_KEY_TOKEN")
+R2_BUCKET = env.text("R2_BUCKET", "mia")
+S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL")
+S3_REGION = env.text("S3_REGION", "auto")
 
 # --- Chats
 DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
@@ -227,6 +248,9 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["mia.schema.add_hot_lane"],
 }
 
+# The server takes no more than this of a body before Django sees the request: files come in here.
+BODY_LIMITS = {"/api/training/upload/": 26_000_000, "/admin/knowledge/source/": 26_000_000}
+
 # --- Static files and the admin
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -235,6 +259,23 @@ WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_MAX_AGE = 3600
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "knowledge": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "access_key": ACCESS_KEY_ID,
+            "secret_key": SECRET_ACCESS_KEY,
+            "bucket_name": R2_BUCKET,
+            "endpoint_url": S3_ENDPOINT_URL or f"https://{R2_ACCOUNT_ID}.r2.cloudflarestorage.com",
+            "region_name": S3_REGION,
+            "signature_version": "s3v4",
+            "addressing_style": "path",
+            "file_overwrite": True,
+            "default_acl": None,
+            "querystring_auth": True,
+        },
+    }
+    if R2_ACCOUNT_ID or S3_ENDPOINT_URL
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": FILES_DIRECTORY}},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if PRODUCTION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import queue
@@ -10,9 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from knowledge.loaders import Prepared
 from knowledge.loaders.base import LoadError
@@ -111,6 +112,18 @@ class _Timer(threading.Timer):
         self._victim.kill()
 
 
+def readers_of_this_process(count: int) -> Readers:
+    """Kept from one training to the next, and ended with the process; one that was forked has its own."""
+    return _kept(os.getpid(), count)
+
+
+@cache
+def _kept(_process_id: int, count: int) -> Readers:
+    readers = Readers(count)
+    atexit.register(readers.end)
+    return readers
+
+
 class Readers:
     """Up to `count` readers, started when they are needed first."""
 
@@ -121,16 +134,12 @@ class Readers:
             self._idle.put(None)
         self._count = count
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for _ in range(self._count):
-            reader = self._idle.get()
+    def end(self) -> None:
+        """Ends those that are idle; they are started anew when they are needed."""
+        for reader in [self._idle.get() for _ in range(self._count)]:
             if reader is not None:
                 reader.end()
+            self._idle.put(None)
 
     def prepare(self, content: bytes, *, name: str, declared: str = "", title: str = "") -> Prepared:
         """Waits for a reader that is free. Raises LoadError."""

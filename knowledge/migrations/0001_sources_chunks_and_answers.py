@@ -950,7 +950,14 @@ class Migration(migrations.Migration):
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="queued"),
                 ),
-                ("enqueued_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When it is handed to a worker again if none has taken it.",
+                    ),
+                ),
                 (
                     "seen_at",
                     models.DateTimeField(blank=True, editable=False, null=True, verbose_name="last sign of life"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -12,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.tenancy import DetachedTenantModel
 from knowledge import querysets
-from knowledge.choices import DocumentStatus, FileStatus, SourceKind, SourceStatus
+from knowledge.choices import FETCHED_KINDS, DocumentStatus, FileStatus, SourceKind, SourceStatus
 from knowledge.limits import MAX_CRAWL_DEPTH, MAX_PAGES, MAX_TEXT_CHARS, MAX_URL_CHARS
 from mia.lib.models import TimestampedModel
 
@@ -81,6 +82,12 @@ class Source(DetachedTenantModel, TimestampedModel):
 
     def __str__(self) -> str:
         return self.title
+
+    def note_look(self, now: datetime) -> None:
+        """Notes in memory that it was looked at, and when that is due again; the caller saves."""
+        self.checked_at = now
+        again = self.refresh_hours and self.kind in FETCHED_KINDS
+        self.next_refresh_at = now + timedelta(hours=self.refresh_hours) if again else None
 
 
 class Document(DetachedTenantModel):

@@ -35,7 +35,9 @@ class TrainingJob(DetachedTenantModel):
     chunks_embedded = models.PositiveIntegerField(_("chunks embedded"), default=0, editable=False)
     requested_by = models.CharField(_("asked for by"), max_length=255, blank=True, editable=False)
     created_at = models.DateTimeField(_("queued"), default=timezone.now, editable=False)
-    enqueued_at = models.DateTimeField(default=timezone.now, editable=False)
+    due_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When it is handed to a worker again if none has taken it."
+    )
     seen_at = models.DateTimeField(_("last sign of life"), null=True, blank=True, editable=False)
     started_at = models.DateTimeField(_("started"), null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(_("ended"), null=True, blank=True, editable=False)

@@ -153,7 +153,7 @@ class Up:
         return self.program("dispatcher", "dispatcher", is_ready=has_settled)
 
     def worker(self) -> Program:
-        return self.program("worker", "rqworker", "default", is_ready=worker_is_registered)
+        return self.program("worker", "rqworker", "default", "training", is_ready=worker_is_registered)
 
     def web(self) -> Program:
         program = self.program("web", "web", "--fd", str(self.listener.fileno()), is_ready=lambda _pid: self.answers())

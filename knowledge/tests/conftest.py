@@ -1,0 +1,2 @@
+from accounts.tests.cast import *  # noqa: F403
+from knowledge.tests.site import site  # noqa: F401
