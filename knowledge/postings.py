@@ -66,7 +66,7 @@ DROP: Final = "DELETE FROM knowledge_posting WHERE business_id = %s AND segment 
 def post(*, business_id: int, chunk_ids: Sequence[int]) -> int:
     """Lists the chunks that are not listed yet, as one more segment; how many those were."""
     with business_scope(business_id):
-        _lock(business_id)
+        lock(business_id)
         listed = {chunk for chunks in _segments(business_id).values() for chunk in chunks}
         new = sorted(set(chunk_ids) - listed)
         _write(business_id, new)
@@ -79,7 +79,7 @@ def tidy(*, business_id: int) -> int:
     Afterwards no word of a deleted chunk is left in the lists.
     """
     with business_scope(business_id):
-        _lock(business_id)
+        lock(business_id)
         segments = _segments(business_id)
         live = {row[0] for row in _rows(LIVE, [business_id])}
         stale = {segment for segment, chunks in segments.items() if not live.issuperset(chunks)}
@@ -141,7 +141,7 @@ def _segments(business_id: int) -> dict[int, list[int]]:
     }
 
 
-def _lock(business_id: int) -> None:
+def lock(business_id: int) -> None:
     """One writer of a business's lists at a time; until the transaction ends."""
     _execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, business_id % 2**31])
 
