@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import IO
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from knowledge import databases, sources, uploads
+from knowledge.bots import is_bot_of
 from knowledge.choices import SourceKind, TrainingKind
 from knowledge.errors import AlreadyTaught
 from knowledge.models import CuratedAnswer, Source, TrainingJob, UploadedFile
 from knowledge.storage import Ticket
 from knowledge.uploads import Announced
-from mia.lib.errors import NotFound
+from mia.lib.errors import InvalidRequest, NotFound
 
 __all__ = ["Announced", "Ticket"]
 
 ANSWERS_TITLE = "Questions and answers"
+LISTED = 200
 
 
 def add_source(*, source: Source, requested_by: str, now: datetime, train: bool = True) -> Source:
@@ -116,11 +119,27 @@ def forget_bot(*, business_id: int, bot_id: int, requested_by: str, now: datetim
         delete_source(business_id=business_id, source_id=source_id, requested_by=requested_by, now=now)
 
 
-def source_of(*, business_id: int, source_id: UUID) -> Source:
-    source: Source | None = Source.objects.for_business(business_id).filter(pk=source_id).first()
-    if source is None:
+def receive_file(*, file_id: UUID, ticket: str, stream: IO[bytes], now: datetime) -> None:
+    uploads.receive(file_id=file_id, token=ticket, stream=stream, now=now)
+
+
+def list_sources(*, business_id: int, bot_id: str | None) -> list[Source]:
+    """The newest of a business, or of one bot of it. Raises InvalidRequest."""
+    rows = Source.objects.for_business(business_id)
+    if bot_id is not None:
+        if not (bot_id.isascii() and bot_id.isdigit() and len(bot_id) <= 18):
+            raise InvalidRequest({"bot_id": ["Must be a whole number."]})
+        if not is_bot_of(int(bot_id), business_id=business_id):
+            raise NotFound
+        rows = rows.for_bot(int(bot_id))
+    return list(rows[:LISTED])
+
+
+def job_of(*, business_id: int, job_id: UUID) -> TrainingJob:
+    job: TrainingJob | None = TrainingJob.objects.for_business(business_id).filter(pk=job_id).first()
+    if job is None:
         raise NotFound
-    return source
+    return job
 
 
 def _by_bot(chosen: Sequence[Source]) -> list[list[Source]]:

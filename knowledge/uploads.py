@@ -24,7 +24,7 @@ from knowledge.loaders.base import LoadError
 from knowledge.loaders.detection import MEDIA_TYPES, Kind, kind_of
 from knowledge.models import Source, UploadedFile
 from knowledge.sources import check_new, check_stored_bytes, save_new
-from mia.lib.errors import Forbidden, InvalidRequest, NotFound, Unavailable
+from mia.lib.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +89,12 @@ def _new_row(business_id: int, bot_id: int | None, file: Announced, now: datetim
 
 
 def receive(*, file_id: UUID, token: str, stream: IO[bytes], now: datetime) -> None:
-    """Keeps the bytes of one file, where there is no bucket for them. Raises Forbidden, NotFound, InvalidRequest.
+    """Keeps the bytes of one file, where there is no bucket for them. Raises NotAuthenticated, NotFound.
 
     The token is the right to do so; the row is looked for in platform scope by the caller.
     """
     if not storage.is_ticket(token, file_id=file_id):
-        raise Forbidden
+        raise NotAuthenticated
     file = UploadedFile.objects.filter(pk=file_id, status=FileStatus.PENDING).select_for_update().first()
     if file is None:
         raise NotFound
