@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.retrieval [--sizes 1000 20000 100000] [--docstrings 300]
 
-The pages that hold the answers are hidden among ever more others. `shared` questions use words of the page, `paraphrased`
-ones hardly any, `docstrings` are first sentences whose remaining text must be found. Refusals are judged at the
+The pages that hold the answers are hidden among ever more others. `shared` questions use words of the page,
+`paraphrased` ones hardly any, `docstrings` are first sentences whose remaining text must be found. Refusals are judged at the
 threshold that `manage.py calibrate` finds on half of the questions, on the other half. No number is asserted.
 """
 

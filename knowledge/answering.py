@@ -1,4 +1,4 @@
-"""The front door of retrieval for whoever answers: what to tell the model, what to say without one, what to keep of it."""
+"""The front door of retrieval for whoever answers: what to tell the model, or what to say without asking one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS_COVERAGE: Final = 0.5
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with what is known of the talk around it; `earlier` are the visitor's messages before, oldest first."""
+    """A question and the talk around it; `earlier` are the visitor's messages before, oldest first."""
 
     business_id: int
     bot_id: int | None
@@ -166,8 +166,8 @@ SMALL_TALK: Final = citations.stems(
     "hello hi hey hallo moin servus guten morgen tag abend good morning afternoon evening bonjour salut bonsoir hola "
     "buenos días buenas tardes noches ciao buongiorno buonasera salve olá bom dia boa tarde noite hej hoi goedemorgen "
     "cześć dzień dobry привет здравствуйте こんにちは 你好 merhaba thanks thank you danke vielen dank merci beaucoup "
-    "gracias muchas grazie mille obrigado obrigada bedankt dziękuję спасибо ありがとう 谢谢 teşekkürler ok okay yes no ja "
-    "nein oui non sí si bye goodbye tschüss auf wiedersehen au revoir adiós arrivederci tchau great super perfect toll "
+    "gracias muchas grazie mille obrigado obrigada bedankt dziękuję спасибо ありがとう 谢谢 teşekkürler ok okay "
+    "yes no ja nein oui non sí si bye goodbye tschüss auf wiedersehen au revoir adiós arrivederci tchau great super perfect toll "
     "human person agent mensch mitarbeiter jemanden sprechen humain conseiller parler humano hablar operatore umano "
     "somebody someone talk speak team"
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from knowledge.retrieval import retrieve
@@ -72,7 +73,7 @@ def calibrate_on(*, snapshot: Snapshot, examples: Sequence[Example]) -> Calibrat
 def best_threshold(examples: Sequence[Judged]) -> float:
     """Midway between two neighbours, where refusing both what should be refused and nothing else goes best."""
     levels = sorted({example.evidence for example in examples})
-    cuts = [(low + high) / 2 for low, high in zip(levels, levels[1:], strict=False)] or [0.5]
+    cuts = [(low + high) / 2 for low, high in pairwise(levels)] or [0.5]
     return max(cuts, key=lambda cut: (_merit(judge(cut, examples)), cut))
 
 

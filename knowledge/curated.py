@@ -33,7 +33,8 @@ def first(passages: Sequence[Passage]) -> list[Passage]:
 def match(question: str, passages: Sequence[Passage], *, language: str) -> Match | None:
     """The answer to be given as it was written, if one was written for this very question.
 
-    Two statements, and none where no curated passage is near. None where it is in another language than the visitor's: a model then says it in theirs.
+    None where it is in another language than the visitor's: a model then says it in theirs. Two statements, and none
+    where no curated passage is near.
     """
     looked_at = [passage for passage in passages if passage.is_curated][:LOOKED_AT]
     if not looked_at or not content_words(question):

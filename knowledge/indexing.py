@@ -41,7 +41,7 @@ class Indexed:
 def index_chunks(*, business_id: int, chunk_ids: Sequence[int], now: datetime) -> Indexed:
     """Makes chunks findable; those that are already cost nothing. Raises EmbeddingUnavailable, EmbeddingRejected.
 
-    Not for a transaction: the miners see a job only once it is committed. A chunk that is deleted meanwhile is left out.
+    Not for a transaction: the miners see a job only once it is committed. A chunk deleted meanwhile is left out.
     """
     began = monotonic()
     embedded = 0
@@ -52,7 +52,7 @@ def index_chunks(*, business_id: int, chunk_ids: Sequence[int], now: datetime) -
 
 
 def finish_training(*, business_id: int, now: datetime) -> None:
-    """After chunks came or went: no word of a deleted one stays, the new version takes over, a large business is indexed.
+    """After chunks came or went: no word of a deleted one stays, a new version takes over, a large business is indexed.
 
     Not for a transaction.
     """
@@ -108,7 +108,7 @@ def _readable(version: EmbeddingVersion, chunk_ids: Sequence[int]) -> dict[bool,
 
 
 def _trust_for(business_id: int, *, is_public: bool) -> Trust:
-    """What a miner must have that reads the texts: files and notes are for trusted ones, whatever the business allows."""
+    """What a miner must have that reads the texts: files and notes are for trusted ones alone."""
     if not is_public:
         return Trust.TRUSTED
     with platform_scope():

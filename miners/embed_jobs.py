@@ -1,4 +1,4 @@
-"""Jobs that ask for vectors instead of words: at most 64 texts each, read back as numbers that nobody has checked yet."""
+"""Jobs that ask for vectors instead of words: at most 64 texts each, whose numbers nobody has checked yet."""
 
 import base64
 import binascii

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
             model_name="embedding",
             name="bot_id",
             field=models.BigIntegerField(
-                blank=True, help_text="Its chunk's, so that a search reads one table.", null=True, verbose_name="bot"
+                blank=True, help_text="As its chunk has it.", null=True, verbose_name="bot"
             ),
         ),
         migrations.AddField(
@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
             name="refusal_text",
             field=models.CharField(
                 blank=True,
-                help_text="Said in place of an answer; a person is offered beside it. Empty: our words in the visitor's language.",
+                help_text="Said in place of an answer, with the offer of a person. Empty: our words, in the visitor's language.",
                 max_length=1000,
                 verbose_name="when it does not know",
             ),

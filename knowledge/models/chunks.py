@@ -148,7 +148,7 @@ class Embedding(DetachedTenantModel):
 
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("chunk"))
     bot_id = models.BigIntegerField(
-        _("bot"), null=True, blank=True, help_text=_("Its chunk's, so that a search reads one table.")
+        _("bot"), null=True, blank=True, help_text=_("As its chunk has it.")
     )
     embedding_version = models.ForeignKey(
         EmbeddingVersion, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("version")

@@ -149,7 +149,7 @@ def _next_sentence(best: Hit, facts: str) -> list[Hit]:
 
 
 def _quoted(chosen: list[Entry], marks: tuple[str, str]) -> str:
-    """Neighbours share one pair of quotation marks; sentences from elsewhere get their own."""
+    """Neighbours share one pair of quotation marks; sentences from elsewhere get their own, each with its source."""
     quotes: list[list[Entry]] = []
     for entry in chosen:
         last = quotes[-1][-1].sentence if quotes else None
@@ -158,4 +158,10 @@ def _quoted(chosen: list[Entry], marks: tuple[str, str]) -> str:
         else:
             quotes.append([entry])
     gap = "" if chosen[0].language in ("zh", "ja") else " "
-    return " ".join(f"{marks[0]}{gap.join(entry.sentence.text for entry in quote)}{marks[1]}" for quote in quotes)
+    return " ".join(
+        f"{marks[0]}{gap.join(entry.sentence.text for entry in quote)}{marks[1]}{_number(quote[0])}" for quote in quotes
+    )
+
+
+def _number(entry: Entry) -> str:
+    return f" [{entry.sentence.source}]" if entry.sentence.source else ""
