@@ -66,6 +66,20 @@ def train_again(*, chosen: Sequence[Source], requested_by: str, now: datetime) -
     return taken
 
 
+def change_text(*, source: Source, requested_by: str, now: datetime) -> None:
+    """After the words of a text were changed: they are trained anew. Raises AlreadyTaught."""
+    sources.check_changed_text(source)
+    sources.train(sources=[source], kind=TrainingKind.TRAIN, requested_by=requested_by, now=now)
+
+
+def change_interval(*, source: Source, now: datetime) -> None:
+    """After the interval of looking again was changed: counted from the last look."""
+    checked_at = source.checked_at
+    source.note_look(checked_at or now)
+    source.checked_at = checked_at
+    source.save(update_fields=["next_refresh_at"])
+
+
 def delete_source(*, business_id: int, source_id: UUID, requested_by: str, now: datetime) -> TrainingJob:
     return sources.delete(business_id=business_id, source_id=source_id, requested_by=requested_by, now=now)
 

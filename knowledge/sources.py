@@ -50,6 +50,17 @@ def _check_room(source: Source) -> None:
         raise AlreadyTaught
 
 
+def check_changed_text(source: Source) -> None:
+    """Keeps the fingerprint true. Raises AlreadyTaught when another source says the same."""
+    source.content_hash = digest_of(source.text.encode())
+    twins = Source.objects.for_business(source.business_id).filter(
+        bot_id=source.bot_id, kind=source.kind, content_hash=source.content_hash
+    )
+    if twins.exclude(pk=source.pk).exists():
+        raise AlreadyTaught
+    source.save(update_fields=["content_hash"])
+
+
 def save_new(source: Source) -> None:
     """Raises AlreadyTaught, also when somebody else adds the same at this moment."""
     try:
