@@ -113,8 +113,7 @@ def add(shop: Shop, pages: Sequence[tuple[str, str, str, str]]) -> float:
 
 def rankers(shop: Shop) -> dict[str, Callable[[str], list[int]]]:
     """Each way of searching as a function from a question to documents, best first."""
-    from knowledge import lexical, ranking, retrieval
-    from knowledge.choices import Fusion
+    from knowledge import lexical, retrieval
     from knowledge.snapshot import forget, snapshot_of
 
     forget(shop.business.pk)
@@ -122,7 +121,7 @@ def rankers(shop: Shop) -> dict[str, Callable[[str], list[int]]]:
     assert snapshot is not None
 
     def both(question: str) -> tuple[list[dict[str, Any]], lexical.LexicalHits]:
-        vector = retrieval._embedded(snapshot, question)
+        vector = retrieval.embedded(snapshot, question)
         hits = lexical.search(
             question,
             business_id=shop.business.pk,
@@ -130,7 +129,7 @@ def rankers(shop: Shop) -> dict[str, Callable[[str], list[int]]]:
             chunk_count=snapshot.chunk_count,
             limit=retrieval.LEXICAL_CANDIDATES,
         )
-        return retrieval._read(snapshot, vector, hits), hits
+        return retrieval.read(snapshot, vector, hits), hits
 
     def dense(question: str) -> list[int]:
         rows = [row for row in both(question)[0] if row["is_near"]]
@@ -147,7 +146,6 @@ def rankers(shop: Shop) -> dict[str, Callable[[str], list[int]]]:
     def found(question: str) -> retrieval.Found:
         return retrieval.retrieve(snapshot=snapshot, query=question, passages=DEPTH)
 
-    _ = ranking, Fusion
     return {"dense": dense, "full-text": by_words, "fused": fused}
 
 
@@ -225,7 +223,7 @@ def measure(sizes: Sequence[int], documented: int) -> None:
 
     pages, functions = help_pages(), docstrings(documented)
     shop = build([*pages, *functions])
-    rest = filler(max(sizes))
+    rest = filler(max(sizes), apart_from=documented)
     for size in sizes:
         wanted = max(size - shop.chunks, 0)
         more = [

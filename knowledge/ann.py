@@ -16,6 +16,8 @@ from knowledge import databases
 from knowledge.models import Embedding, EmbeddingVersion
 
 MOST_INDEXED_DIMENSIONS: Final = 4000
+LINKS: Final = 24
+EFFORT: Final = 128
 BUILD_MEMORY: Final = "512MB"
 IS_VALID: Final = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relname = %s"
 
@@ -45,7 +47,7 @@ def build_index(version: EmbeddingVersion) -> bool:
             cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [BUILD_MEMORY])
             cursor.execute(
                 f"CREATE INDEX CONCURRENTLY {connection.ops.quote_name(name)} ON knowledge_embedding "
-                f"USING hnsw ((vector::halfvec({size})) halfvec_ip_ops) "
+                f"USING hnsw ((vector::halfvec({size})) halfvec_ip_ops) WITH (m = {LINKS}, ef_construction = {EFFORT}) "
                 f"WHERE business_id = {business} AND embedding_version_id = {number}"
             )
             cursor.execute("RESET maintenance_work_mem")

@@ -16,7 +16,7 @@ from knowledge.languages import detect
 from knowledge.models import RetrievalLog
 from knowledge.refusals import refusal
 from knowledge.retrieval import Found, Passage, retrieve
-from knowledge.snapshot import Snapshot, snapshot_of
+from knowledge.snapshot import AnswerSettings, Snapshot, snapshot_of
 
 __all__ = ["Asked", "Grounding", "conclude", "ground"]
 
@@ -27,7 +27,10 @@ FACTS_COVERAGE: Final = 0.5
 
 @dataclass(frozen=True)
 class Asked:
-    """A question and the talk around it; `earlier` are the visitor's messages before, oldest first."""
+    """A question and the talk around it; `earlier` are the visitor's messages before, oldest first.
+
+    `answering` takes the place of the bot's settings, to see what others would bring.
+    """
 
     business_id: int
     bot_id: int | None
@@ -36,6 +39,7 @@ class Asked:
     facts: str = ""
     languages: Sequence[str] = ()
     may_refuse: bool = True
+    answering: AnswerSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,16 @@ def ground(asked: Asked) -> Grounding | None:
     snapshot = snapshot_of(business_id=asked.business_id, bot_id=asked.bot_id)
     if snapshot is None or not asked.question.strip():
         return None
+    if asked.answering is not None:
+        snapshot = replace(snapshot, answering=asked.answering)
     language = detect(asked.question, likely=_likely_language(asked, snapshot))
     found = retrieve(snapshot=snapshot, query=standing_alone(asked.question, asked.earlier))
     found = replace(found, passages=tuple(curated.first(found.passages)))
-    sources = [_source(number, passage) for number, passage in enumerate(_worth_telling(found), start=1)]
+    sources = [source_of(number, passage) for number, passage in enumerate(_worth_telling(found), start=1)]
     plain = Grounding(asked, found, sources, language, Outcome.ANSWERED, snapshot)
     written = curated.match(asked.question, found.passages, language=language)
     if written is not None:
-        cited = _source(1, written.passage)
+        cited = source_of(1, written.passage)
         return replace(plain, sources=[cited], outcome=Outcome.CURATED, direct=written.answer, cited=[cited.citation])
     if _is_unknown(plain):
         answering = snapshot.answering
@@ -150,7 +156,7 @@ def _is_small_talk(question: str) -> bool:
     return citations.stems(question) <= SMALL_TALK
 
 
-def _source(number: int, passage: Passage) -> Source:
+def source_of(number: int, passage: Passage) -> Source:
     title = passage.heading or passage.title
     return Source(number, passage.chunk_id, title, _address(passage), passage.text, passage.language)
 

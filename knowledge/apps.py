@@ -9,3 +9,10 @@ class KnowledgeConfig(AppConfig):
 
     name = "knowledge"
     verbose_name = _("Knowledge")
+
+    def ready(self) -> None:
+        """Listens to the network, and registers the system checks."""
+        from knowledge import checks, receivers
+
+        receivers.connect()
+        checks.register_checks()

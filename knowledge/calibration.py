@@ -6,13 +6,17 @@ and is judged on the other, which it has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
+from knowledge.models import CuratedAnswer, EmbeddingVersion, TestCase
 from knowledge.retrieval import retrieve
-from knowledge.snapshot import Snapshot
+from knowledge.snapshot import Snapshot, forget
+from mia.lib.errors import InvalidRequest
 
 REFUSED_AT_LEAST: Final = 0.90
 REFUSED_FALSELY_AT_MOST: Final = 0.05
@@ -56,6 +60,44 @@ class Judged:
 
     evidence: float
     is_answerable: bool
+
+
+def off_topic(languages: Iterable[str]) -> list[tuple[str, str]]:
+    """Language and question: what no business's help pages answer, for where a business wrote no such questions."""
+    lines = (Path(__file__).parent / "off_topic.tsv").read_text(encoding="utf-8").splitlines()
+    pairs = [(language, question) for language, _, question in (line.partition("\t") for line in lines) if question]
+    wanted = set(languages)
+    return [pair for pair in pairs if pair[0] in wanted]
+
+
+def examples_of(*, snapshot: Snapshot, more: Sequence[Example] = ()) -> list[Example]:
+    """The business's test questions and curated wordings, and questions about other things in its languages.
+
+    Runs in the caller's scope.
+    """
+    cases = TestCase.objects.for_business(snapshot.business_id).filter(test_set__bot_id=snapshot.bot_id)
+    examples = [Example(case.question, not case.expects_refusal) for case in cases]
+    for answer in CuratedAnswer.objects.for_business(snapshot.business_id):
+        examples += [Example(wording, True) for wording in (answer.question, *answer.other_wordings)]
+    languages = {language for language in snapshot.languages if language} or {"en"}
+    examples += [Example(question, False) for _, question in off_topic(languages)]
+    return list({example.question: example for example in [*examples, *more]}.values())
+
+
+def calibrate(*, snapshot: Snapshot, more: Sequence[Example] = (), now: datetime) -> Calibration:
+    """Finds and stores the threshold of the version that is searched. Raises InvalidRequest with too few examples."""
+    examples = examples_of(snapshot=snapshot, more=more)
+    answerable = sum(example.is_answerable for example in examples)
+    if min(answerable, len(examples) - answerable) < FEWEST_EXAMPLES:
+        raise InvalidRequest(
+            f"Calibration needs at least {FEWEST_EXAMPLES} questions that the pages answer and as many that they do not: "
+            f"there are {answerable} and {len(examples) - answerable}. Add some to a test set of the bot."
+        )
+    found = calibrate_on(snapshot=snapshot, examples=examples)
+    versions = EmbeddingVersion.objects.for_business(snapshot.business_id).filter(pk=snapshot.version_id)
+    versions.update(threshold=found.threshold, calibrated_at=now)
+    forget(snapshot.business_id)
+    return found
 
 
 def calibrate_on(*, snapshot: Snapshot, examples: Sequence[Example]) -> Calibration:

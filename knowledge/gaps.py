@@ -127,6 +127,18 @@ def wordings_of(cluster: QuestionCluster) -> list[str]:
     return [wording for wording in distinct if wording != cluster.question]
 
 
+def recount(cluster: QuestionCluster, *, without: set[str]) -> None:
+    """Makes a cluster anew from the questions that are left of it, named after one of them."""
+    left = list(cluster.questions.order_by("asked_at", "pk"))
+    if not left:
+        return
+    vectors = np.stack([HashedEmbedder().embed_query(question.question) for question in left])
+    cluster.centre, cluster.size = vectors.mean(axis=0).tolist(), len(left)
+    if " ".join(cluster.question.split()) in without:
+        cluster.question = left[0].question[:MAX_QUESTION_CHARS]
+    cluster.save(update_fields=["centre", "size", "question", "updated_at"])
+
+
 def dismiss(cluster: QuestionCluster) -> None:
     QuestionCluster.objects.filter(pk=cluster.pk, status__in=OPEN).update(status=ClusterStatus.DISMISSED)
 

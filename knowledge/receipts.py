@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from uuid import UUID
 
-from knowledge import databases
-from knowledge.choices import Outcome, ReceiptKind
+from django.conf import settings
+
+from accounts.tenancy import platform_scope
+from knowledge import curated, databases
+from knowledge.choices import ClusterStatus, Outcome, ReceiptKind
 from knowledge.citations import Citation, Source
-from knowledge.models import Chunk, RetrievalLog
+from knowledge.models import Chunk, RetrievalLog, UnansweredQuestion
 from knowledge.retrieval import Found, retrieve
 from knowledge.snapshot import Snapshot, snapshot_of
 
@@ -163,8 +167,6 @@ def replay(log: RetrievalLog) -> Replay | None:
     if snapshot is None:
         return None
     found = retrieve(snapshot=snapshot, query=log.rewritten_query or log.query, passages=max(len(log.chunk_ids), 1))
-    from knowledge import curated
-
     passages = tuple(curated.first(found.passages))
     return Replay(Found(found.query, passages, found.threshold, found.words, found.timings), log.chunk_ids)
 
@@ -175,13 +177,18 @@ def texts_of(log: RetrievalLog) -> dict[int, str]:
     return dict(chunks.values_list("pk", "words"))
 
 
-def forget_old(*, now: datetime, keep_days: int) -> int:
-    """How many were forgotten. Runs in platform scope."""
-    deleted, _ = RetrievalLog.objects.filter(created_at__lt=now - timedelta(days=keep_days)).delete()
-    return int(deleted)
+def forget_old_receipts(*, now: datetime) -> int:
+    """Those older than RECEIPT_DAYS, and the unanswered questions of that age that nobody took up; how many went.
+
+    A duty of the dispatcher.
+    """
+    before = now - timedelta(days=settings.RECEIPT_DAYS)
+    with platform_scope():
+        deleted, _ = RetrievalLog.objects.filter(created_at__lt=before).delete()
+        stale = UnansweredQuestion.objects.filter(asked_at__lt=before).exclude(cluster__status=ClusterStatus.APPROVED)
+        gone, _ = stale.delete()
+    return int(deleted) + int(gone)
 
 
 def _json(value: Any) -> Any:
-    import json
-
     return json.loads(value) if isinstance(value, str | bytes) else value

@@ -23,7 +23,7 @@ from knowledge.snapshot import Snapshot
 CANDIDATES: Final = 40
 # Some of the words' best chunks may be another bot's or gone, and are dropped only when they are read.
 LEXICAL_CANDIDATES: Final = 60
-EF_SEARCH: Final = 120
+EF_SEARCH: Final = 400
 MAX_SECTION_CHARS: Final = 2_400
 
 TUNE: Final = "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true)"
@@ -109,7 +109,7 @@ def retrieve(*, snapshot: Snapshot, query: str, passages: int = 0) -> Found:
     """
     clock = Clock()
     with clock.times("embed_ms"):
-        vector = _embedded(snapshot, query)
+        vector = embedded(snapshot, query)
     with clock.times("lexical_ms"):
         hits = lexical.search(
             query,
@@ -119,8 +119,8 @@ def retrieve(*, snapshot: Snapshot, query: str, passages: int = 0) -> Found:
             limit=LEXICAL_CANDIDATES,
         )
     with clock.times("dense_ms"):
-        rows = _read(snapshot, vector, hits)
-    found = _ranked(snapshot, rows, hits)
+        rows = read(snapshot, vector, hits)
+    found = _ranked(snapshot, rows, hits, has_vector=vector is not None)
     return Found(
         query=query,
         passages=tuple(_one_per_section(found)[: passages or snapshot.answering.passages]),
@@ -151,14 +151,14 @@ class Clock:
         self.milliseconds[name] = round((perf_counter() - began) * 1000, 2)
 
 
-def _embedded(snapshot: Snapshot, query: str) -> Vectors | None:
+def embedded(snapshot: Snapshot, query: str) -> Vectors | None:
     try:
         return embedder_for(snapshot.model).embed_query(query)
     except EmbeddingError:
         return None
 
 
-def _read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[dict[str, Any]]:
+def read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[dict[str, Any]]:
     size = snapshot.model.dimensions
     given = {
         "business": snapshot.business_id,
@@ -177,12 +177,15 @@ def _read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _ranked(snapshot: Snapshot, rows: Sequence[dict[str, Any]], hits: LexicalHits) -> list[Passage]:
+def _ranked(
+    snapshot: Snapshot, rows: Sequence[dict[str, Any]], hits: LexicalHits, *, has_vector: bool
+) -> list[Passage]:
     provider = snapshot.model.provider
     by_words = dict(zip(hits.chunk_ids.tolist(), hits.scores.tolist(), strict=True))
     read = {row["id"]: _passage(row, hits, by_words, provider) for row in rows}
     fused = ranking.fuse(
-        dense={row["id"]: row["similarity"] for row in rows if row["is_near"]},
+        # What the words found is ranked by its vector too: an HNSW walk may have missed it.
+        dense={row["id"]: row["similarity"] for row in rows} if has_vector else {},
         lexical={chunk_id: by_words[chunk_id] for chunk_id in list(read) if chunk_id in by_words},
         fusion=snapshot.answering.fusion,
         provider=provider,

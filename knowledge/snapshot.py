@@ -5,6 +5,7 @@ A chat of a bot that was taught nothing costs no statement while that is remembe
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass, field
@@ -90,6 +91,12 @@ def forget(business_id: int) -> None:
             del _remembered[key]
 
 
+def forget_all() -> None:
+    """For tests: what a process remembers must not outlive the test's database."""
+    with _lock:
+        _remembered.clear()
+
+
 def _read(business_id: int, bot_id: int | None) -> Snapshot | None:
     with databases.connection().cursor() as cursor:
         cursor.execute(READ, {"business": business_id, "bot": bot_id})
@@ -127,6 +134,6 @@ def _settings(row: tuple[Any, ...]) -> AnswerSettings:
         fusion=Fusion(fusion),
         rerank=rerank,
         refusal_text=refusal_text,
-        refusal_texts=dict(refusal_texts or {}),
+        refusal_texts=json.loads(refusal_texts),
         only_with_evidence=only_with_evidence,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import IntegrityError, transaction
 
-from accounts.tenancy import business_scope
+from accounts.tenancy import business_scope, platform_scope
 from knowledge import ann
 from knowledge.choices import VersionState
 from knowledge.databases import alias
 from knowledge.embeddings import EmbeddingModel, default_embedder
 from knowledge.limits import CHUNKER_VERSION
 from knowledge.models import Chunk, Embedding, EmbeddingVersion
+
+KEPT: Final = timedelta(minutes=10)
 
 
 def model_of(version: EmbeddingVersion) -> EmbeddingModel:
@@ -80,6 +83,14 @@ def switch(*, version: EmbeddingVersion, now: datetime) -> None:
         versions = EmbeddingVersion.objects.for_business(version.business_id)
         versions.filter(state=VersionState.ACTIVE).exclude(pk=version.pk).update(state=VersionState.DEPRECATED)
         versions.filter(pk=version.pk).update(state=VersionState.ACTIVE, activated_at=now)
+
+
+def drop_all_replaced(*, now: datetime) -> int:
+    """A duty of the dispatcher."""
+    with platform_scope():
+        replaced = EmbeddingVersion.objects.filter(state=VersionState.DEPRECATED, activated_at__lt=now - KEPT)
+        businesses = list(replaced.values_list("business_id", flat=True).distinct())
+    return sum(drop_replaced(business_id=business_id) for business_id in businesses)
 
 
 def drop_replaced(*, business_id: int) -> int:

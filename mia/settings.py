@@ -165,6 +165,10 @@ DISPATCHER_DUTIES = {
     "knowledge.duties.queue_due_refreshes": 30.0,
     "knowledge.duties.give_up_uploads": 300.0,
     "knowledge.duties.forget_the_departed": 3600.0,
+    "knowledge.drafting.retest_due": 10.0,
+    "knowledge.gaps.gather_due": 30.0,
+    "knowledge.receipts.forget_old_receipts": 3600.0,
+    "knowledge.versions.drop_all_replaced": 600.0,
     "chats.services.forget_old_idempotency_keys": 3600.0,
 }
 METRICS_PROVIDERS = ["miners.metrics.collect"]

@@ -38,7 +38,9 @@ def help_pages() -> list[Article]:
 
 def unanswerable() -> list[tuple[str, str]]:
     """Language and question; no page of the shop holds the answer."""
-    return [(language, question) for language, question in _lines("unanswerable.tsv")]
+    from knowledge.calibration import off_topic
+
+    return off_topic(LANGUAGES)
 
 
 def docstrings(limit: int, seed: int = 7) -> list[Article]:
@@ -49,10 +51,14 @@ def docstrings(limit: int, seed: int = 7) -> list[Article]:
     return distinct[:limit]
 
 
-def filler(count: int, seed: int = 11) -> Iterator[tuple[str, str, str]]:
-    """Language, title and text of pages that answer nothing: sentences of docstrings and of Django's translations."""
+def filler(count: int, *, apart_from: int, seed: int = 11) -> Iterator[tuple[str, str, str]]:
+    """Language, title and text of pages that answer nothing: sentences of docstrings and of Django's translations.
+
+    The first `apart_from` docstrings are among those that must be found, so none of their sentences is used.
+    """
     dice = random.Random(seed)
-    pools = {"en": [sentence for article in docstrings(100_000) for sentence in SENTENCE.split(article.text)]}
+    others = docstrings(100_000)[apart_from:]
+    pools = {"en": [sentence for article in others for sentence in SENTENCE.split(article.text)]}
     for language in ("de", "fr", "es", "it", "ja"):
         pools[language] = _translations(language)
     for number in range(count):
