@@ -36,6 +36,7 @@ class Settings:
     log_level: str = "info"
     openai_url: str = ""
     openai_model: str = ""
+    openai_embedding_model: str = ""
     openai_key: str = ""
     openai_prefill: str = "none"
     openai_timeout_s: float = 120.0
@@ -98,6 +99,11 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--log-level", default=env("LOG_LEVEL", "info"), help=", ".join(LOG_LEVELS))
     add("--openai-url", default=env("OPENAI_URL"), help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     add("--openai-model", default=env("OPENAI_MODEL"), help="the server's model (its first)")
+    add(
+        "--openai-embedding-model",
+        default=env("OPENAI_EMBEDDING_MODEL"),
+        help="a model of the same server whose /embeddings the platform may use",
+    )
     add("--openai-key", default=env("OPENAI_KEY"), help="the server's key; better set as MIA_OPENAI_KEY")
     add("--openai-prefill", default=env("OPENAI_PREFILL", "none"), help="how the server continues a begun answer")
     add("--openai-timeout-s", type=float, default=env("OPENAI_TIMEOUT_S", "120"), help="longest silence (120)")

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def read_vectors(output: str, *, count: int, dimensions: int) -> list[tuple[floa
     width = dimensions * BYTES_PER_NUMBER
     if body.get("dimensions") != dimensions or len(raw) != count * width:
         return None
-    return [memoryview(raw[at : at + width]).cast("e").tolist() for at in range(0, len(raw), width)]  # type: ignore[arg-type]
+    return [struct.unpack_from(f"<{dimensions}e", raw, at) for at in range(0, len(raw), width)]
 
 
 def _job_request(request: EmbedRequest, deadline: timedelta) -> JobRequest:
