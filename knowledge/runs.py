@@ -167,4 +167,4 @@ def fail_job(rows: TrainingJobQuerySet, reason: str, *, now: datetime) -> None:
 def enqueue(*, business_id: int, job_id: object) -> None:
     from knowledge.tasks import run_training
 
-    run_training.enqueue(business_id=business_id, job_id=str(job_id), queue="training")
+    run_training.enqueue(business_id=business_id, training_job_id=str(job_id), queue="training")

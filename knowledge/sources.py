@@ -138,7 +138,7 @@ def _give(job: TrainingJob, source_ids: list[UUID]) -> None:
 
 def enqueue(job: TrainingJob) -> None:
     if job.kind == TrainingKind.CLEANUP:
-        tasks.clean_up.enqueue(business_id=job.business_id, job_id=str(job.pk), queue="training")
+        tasks.clean_up.enqueue(business_id=job.business_id, training_job_id=str(job.pk), queue="training")
     else:
         runs.enqueue(business_id=job.business_id, job_id=job.pk)
 

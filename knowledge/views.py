@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import IO, Any, ClassVar, cast
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from mia.lib.errors import Forbidden
 from mia.lib.ratelimit import Bucket, BucketThrottle, take
 from mia.lib.shapes import validated
 
-BUSINESS_BUCKET = Bucket("training-business", rate_per_s=5, burst=50)
+BUSINESS_BUCKET = Bucket("training-business", rate_per_s=20, burst=200)
 BOT = OpenApiParameter("bot_id", int, description="Only what this bot learns from.")
 UPLOAD_TICKET = OpenApiParameter(TICKET_HEADER, str, OpenApiParameter.HEADER, description="As init gave it.")
 
@@ -209,7 +210,8 @@ class UploadView(ScopedAPIView):
     def put(self, request: Request, file_id: UUID) -> Response:
         """Takes the bytes of an announced file."""
         ticket = request.headers.get(TICKET_HEADER, "")
-        stream = cast("dict[str, IO[bytes]]", request.data)["stream"]
+        # Without a body there is nothing to parse, and no stream.
+        stream = cast("dict[str, IO[bytes]]", request.data).get("stream", io.BytesIO())
         with platform_scope():
             services.receive_file(file_id=file_id, ticket=ticket, stream=stream, now=timezone.now())
         return Response(status=204)

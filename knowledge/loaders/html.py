@@ -15,6 +15,15 @@ from knowledge.loaders.text import plain, sections_of
 MAX_LINKS: Final = 2_000
 MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 400
+MAX_OPEN: Final = 2_000
+"""Elements whose end has not come; more than the depth, as people forget some."""
+TOO_DEEP: Final = f"Its elements are nested more than {MAX_DEPTH} deep."
+TAG: Final = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
+# Those without an end, and those whose end is left out by custom; none of them nests by itself.
+NEVER_DEEP: Final = frozenset(
+    b"area base br col embed hr img input link meta source track wbr html head body p li dt dd tr td th thead tbody "
+    b"tfoot option optgroup colgroup rt rp".split()
+)
 MAX_CELLS: Final = 50_000
 HEADINGS: Final = "h1, h2, h3, h4, h5, h6"
 PERMALINK: Final = re.compile(r"[¶§#\u200b\ue000-\uf8ff]+\s*$")
@@ -23,8 +32,9 @@ LANGUAGE: Final = re.compile(r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
 
 def load_html(content: bytes, *, name: str) -> Loaded:
     """`name` is the page's address, to which its links are relative."""
+    _check_source(content)
     tree = LexborHTMLParser(content)
-    _check_size(tree, content)
+    _check_tree(tree)
     robots = _robots(tree)
     text = trafilatura.extract(
         content, output_format="markdown", include_comments=False, include_tables=True, favor_recall=True
@@ -46,14 +56,23 @@ def load_html(content: bytes, *, name: str) -> Loaded:
     )
 
 
-def _check_size(tree: LexborHTMLParser, content: bytes) -> None:
-    """Parsers behind this one slow down by the square, or end, on what no reader was meant to see."""
+def _check_source(content: bytes) -> None:
+    """Before any parser sees it: all of them take a time that grows by the square of the depth."""
     if content.count(b"<") > MAX_NODES:
         raise LoadError(f"It has more than {MAX_NODES:,} elements.")
+    depth = 0
+    for closing, name in TAG.findall(content):
+        if name.lower() not in NEVER_DEEP:
+            depth = max(0, depth - 1) if closing else depth + 1
+            if depth > MAX_OPEN:
+                raise LoadError(TOO_DEEP)
+
+
+def _check_tree(tree: LexborHTMLParser) -> None:
     if len(tree.css("td, th")) > MAX_CELLS:
         raise LoadError(f"It holds tables of more than {MAX_CELLS:,} cells. Give them as CSV.")
     if _is_deep(tree):
-        raise LoadError(f"Its elements are nested more than {MAX_DEPTH} deep.")
+        raise LoadError(TOO_DEEP)
 
 
 def _is_deep(tree: LexborHTMLParser) -> bool:

@@ -37,8 +37,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
-            # Nothing of ours goes along: no address of a database, no key.
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},
+            env=reader_environment(),
         )
         with self._ended_after(START_TIMEOUT_S):
             self._answer()
@@ -110,6 +109,11 @@ class _Timer(threading.Timer):
     def _expire(self) -> None:
         self.expired = True
         self._victim.kill()
+
+
+def reader_environment() -> dict[str, str]:
+    """Nothing of ours goes along: no address of a database, no key."""
+    return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}
 
 
 def readers_of_this_process(count: int) -> Readers:

@@ -33,6 +33,7 @@ from chats.tests.factories import BotFactory, ConversationFactory
 from chats.tests.talks import ANSWER, leave_everything, make_talk
 from gpu_miner.engines.extractive.passages import material_of
 from gpu_miner.engines.extractive.reply import compose
+from knowledge.tests.factories import add_source, train
 from mia.lib.redis import sync_redis
 from miners.choices import JobState, Trust
 from miners.leader import SNAPSHOT_KEY
@@ -79,6 +80,8 @@ def full(root: User, business: Business, alice: User) -> Business:
     ApiKeyFactory(business=business)
     InvitationFactory(business=business)
     JwtIssuerFactory(business=business, public_key_pem=public_pem(rsa_key()))
+    add_source(business, kind="text", title="House rules", text="We open at nine.")
+    train(business)
     with platform_scope():
         record_audit(actor=root, business=business, action="changed", target=business, changes={"name": ["a", "b"]})
     return business
@@ -90,7 +93,7 @@ def first_row(model: type[models.Model], business: Business | None = None) -> mo
         if business is not None and model is Business:
             rows = rows.filter(pk=business.pk)
         elif business is not None:
-            rows = rows.filter(business=business)
+            rows = rows.filter(business_id=business.pk)
         row = rows.first()
     assert row is not None, model
     return row
