@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connections
 from django.db.models import F, Func, Q, UUIDField, Value
 from django.db.models.functions import Cast
@@ -22,8 +23,6 @@ from knowledge.limits import MAX_TRAININGS_AT_ONCE
 from knowledge.models import Source, TrainingJob
 from knowledge.querysets import TrainingJobQuerySet
 
-SLICE_S: Final = 120.0
-"""How long a worker stays with one job before others have their turn."""
 PULSE_S: Final = 10.0
 STALE: Final = timedelta(seconds=60)
 RETRY: Final = timedelta(seconds=30)
@@ -47,7 +46,7 @@ class Run:
     job_id: UUID
     fence: int
     attempts: int
-    until: float = field(default_factory=lambda: time.monotonic() + SLICE_S)
+    until: float = field(default_factory=lambda: time.monotonic() + settings.TRAINING_SLICE_S)
 
     @property
     def row(self) -> TrainingJobQuerySet:

@@ -191,6 +191,7 @@ RECEIPT_DAYS = env.integer("RECEIPT_DAYS", 90)
 
 # --- Knowledge
 TRAINING_READERS = env.integer("TRAINING_READERS", 2)
+TRAINING_SLICE_S = env.integer("TRAINING_SLICE_S", 120)
 # Knowledge may not import chats, whose bots it teaches: a function that gives the bots of a business, or of all.
 BOT_DIRECTORY = "chats.bots.names_of_bots"
 FILES_DIRECTORY = Path(env.text("FILES_DIRECTORY") or BASE_DIR / ".mia" / "files")

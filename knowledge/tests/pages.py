@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from uuid import uuid4
 
 from django.utils import timezone
 
 from accounts.tenancy import platform_scope
-from knowledge import snapshot
-from knowledge.choices import SourceKind, search_configuration
+from knowledge import answering, gaps, snapshot, test_sets
+from knowledge.answering import Asked
+from knowledge.choices import Outcome, SourceKind, VersionState, search_configuration
 from knowledge.indexing import finish_training, index_chunks
 from knowledge.languages import detect
-from knowledge.models import Chunk, CuratedAnswer, Document, Section, Source
+from knowledge.models import Chunk, CuratedAnswer, Document, ModelConfigVersion, Section, Source, TestCase, TestSet
 
 Page = tuple[str, str, str]
 
@@ -82,3 +85,25 @@ def index(business_id: int, chunks: list[Chunk]) -> None:
     index_chunks(business_id=business_id, chunk_ids=[chunk.pk for chunk in chunks], now=now)
     finish_training(business_id=business_id, now=now)
     snapshot.forget(business_id)
+
+
+def leave_questions(business_id: int, bot_id: int) -> None:
+    """A row in every table about questions: a receipt, an unanswered question, settings, a test set and its run."""
+    now = timezone.now()
+    own = {"business_id": business_id, "bot_id": bot_id}
+    with platform_scope():
+        config = ModelConfigVersion.objects.create(**own, number=1, state=VersionState.ACTIVE, activated_at=now)
+        asked = Asked(business_id=business_id, bot_id=bot_id, question="Where is the golden helmet kept?")
+        grounding = answering.ground(asked)
+        assert grounding is not None
+        answering.keep_receipt(
+            replace(grounding, outcome=Outcome.REFUSED),
+            conversation_id=None,
+            job_id=uuid4(),
+            prompt_hash="",
+            now=now,
+        )
+        tests = TestSet.objects.create(**own, name="Golden")
+        TestCase.objects.create(business_id=business_id, test_set=tests, question="Where is the golden helmet kept?")
+        test_sets.run(test_set=tests, config=config, now=now)
+    gaps.gather(business_id=business_id, now=now)

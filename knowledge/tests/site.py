@@ -32,6 +32,7 @@ class Site:
         self.pages: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[tuple[str, int]] = []
         self.agents: set[str] = set()
+        self.posted = b""
         self.server = ThreadingHTTPServer((HOST, 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.thread.start()
@@ -88,6 +89,10 @@ class Site:
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)
+
+            def do_POST(self) -> None:
+                site.posted = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                self.do_GET()
 
             def log_message(self, *args: object) -> None:
                 pass
