@@ -106,7 +106,8 @@ class Desk:
             prepared = self._readers.prepare(content, name=name, declared=declared, title=title)
         except LoadError as error:
             return self._failed(document, str(error))
-        return Reading(document, self.job_id, prepared, size_bytes=len(content))
+        url = storage.public_url(file.storage_key) if file is not None else ""
+        return Reading(document, self.job_id, prepared, url=url, size_bytes=len(content))
 
     def _content(self, file: UploadedFile) -> bytes:
         """Raises LoadError when the storage has no such file, or a larger one than was announced."""

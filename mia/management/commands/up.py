@@ -111,7 +111,8 @@ class Up:
     def prepare(self) -> None:
         self.board.show("migrations", PartState.STARTING)
         try:
-            call_command("migrate", interactive=False, verbosity=0)
+            for alias in connections:
+                call_command("migrate", database=alias, interactive=False, verbosity=0)
             self.board.show("migrations", PartState.READY)
             self.supervisor.check_signals()
             self.board.show("demo", PartState.STARTING)
@@ -253,9 +254,9 @@ def bootstrap(known: Mapping[str, object], origins: list[str]) -> Mapping[str, o
 
 def close_database() -> None:
     """Nothing of this process stays connected while it only watches."""
-    connection = connections["default"]
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]
+    for connection in connections.all():
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
