@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -180,7 +180,8 @@ class ModelConfigVersionAdmin(BotRowsAdmin):
         who = str(user_of(request))
         verdict = test_sets.publish(config=config, override_reason=reason, published_by=who, now=timezone.now())
         if not verdict.is_published:
-            return _now("Not published, its tests fail. ") + verdict.complaint
+            messages.error(request, _now("Not published, its tests fail. ") + verdict.complaint)
+            return _now("The runs are kept among the test runs.")
         if verdict.is_overridden:
             self.record(request, AuditAction.PERFORMED, config, {"published in spite of": verdict.complaint})
             return _now("Published in spite of failing tests.")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import Right, has_right
@@ -73,7 +74,7 @@ def _shown(grounding: Grounding) -> dict[str, Any]:
         "timings": [(name.removesuffix("_ms"), took) for name, took in found.timings.items()],
         "passages": [
             {**note, "text": texts[note["chunk_id"]].text, "curated": texts[note["chunk_id"]].is_curated}
-            for note in receipts.notes(grounding)
+            for note in receipts.notes(grounding, now=timezone.now())
         ],
     }
 

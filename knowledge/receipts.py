@@ -15,6 +15,7 @@ from accounts.tenancy import platform_scope
 from knowledge import curated, databases
 from knowledge.choices import ClusterStatus, Outcome, ReceiptKind
 from knowledge.citations import Citation, Source
+from knowledge.freshness import is_stale
 from knowledge.models import Chunk, RetrievalLog, UnansweredQuestion
 from knowledge.retrieval import Found, retrieve
 from knowledge.snapshot import Snapshot, snapshot_of
@@ -47,6 +48,7 @@ class PassageNote(TypedDict):
     coverage: float
     evidence: float
     told: bool
+    stale: bool
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def keep(
         language=grounding.language,
         chunk_ids=[passage.chunk_id for passage in found.passages],
         scores=[passage.score for passage in found.passages],
-        passages=notes(grounding),
+        passages=notes(grounding, now=now),
         fusion=snapshot.answering.fusion,
         threshold=found.threshold,
         evidence=found.evidence,
@@ -114,7 +116,7 @@ def keep(
     return log
 
 
-def notes(grounding: Grounding) -> list[PassageNote]:
+def notes(grounding: Grounding, *, now: datetime) -> list[PassageNote]:
     told = {source.chunk_id: source for source in grounding.sources}
     return [
         PassageNote(
@@ -128,6 +130,7 @@ def notes(grounding: Grounding) -> list[PassageNote]:
             coverage=round(passage.coverage, 3),
             evidence=round(passage.evidence, 3),
             told=passage.chunk_id in told,
+            stale=is_stale(passage.facts_at, now=now),
         )
         for passage in grounding.found.passages
     ]
