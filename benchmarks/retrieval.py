@@ -3,8 +3,8 @@
 usage: python -m benchmarks.retrieval [--sizes 1000 20000 100000] [--docstrings 300]
 
 The pages that hold the answers are hidden among ever more others. `shared` questions use words of the page,
-`paraphrased` ones hardly any, `docstrings` are first sentences whose remaining text must be found. Refusals are judged at the
-threshold that `manage.py calibrate` finds on half of the questions, on the other half. No number is asserted.
+`paraphrased` ones hardly any, `docstrings` are first sentences whose remaining text must be found. Refusals are judged
+at the threshold that `manage.py calibrate` finds on half of the questions, on the other half. No number is asserted.
 """
 
 import argparse
@@ -197,7 +197,8 @@ def sizes_mb() -> str:
         )
         tables = [f"{name.removeprefix('knowledge_')} {size:.0f}" for name, size in cursor.fetchall()]
         cursor.execute(
-            "SELECT coalesce(sum(pg_relation_size(oid)), 0) / 1048576.0 FROM pg_class WHERE relname LIKE 'embedding_hnsw%'"
+            "SELECT coalesce(sum(pg_relation_size(oid)), 0) / 1048576.0 FROM pg_class "
+            "WHERE relname LIKE 'embedding_hnsw%'"
         )
         return ", ".join([*tables, f"of which HNSW {cursor.fetchone()[0]:.0f}"])
 
@@ -234,7 +235,8 @@ def measure(sizes: Sequence[int], documented: int) -> None:
         began = time.perf_counter()
         finish_training(business_id=shop.business.pk, now=timezone.now())
         print(
-            f"\n## {shop.chunks} chunks; {indexed_s:.0f} s to index {len(more)}, {time.perf_counter() - began:.0f} s to finish"
+            f"\n## {shop.chunks} chunks; {indexed_s:.0f} s to index {len(more)}, "
+            f"{time.perf_counter() - began:.0f} s to finish"
         )
         with business_scope(shop.business.pk):
             print("\n| questions | search | nDCG@10 | recall@10 | recall@20 | MRR |\n|---|---|---|---|---|---|")

@@ -280,8 +280,8 @@ class EmbeddingVersionAdmin(ReadOnlyAdmin):
     empty_hint = _("The first training makes the first version.")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        rows: models.QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(vector_count=models.Count("embeddings"))
+        counted: models.QuerySet[Any] = super().get_queryset(request).annotate(vector_count=models.Count("embeddings"))
+        return counted
 
     @column(description=_("state"), ordering="state", label=STATE_LABELS)
     def state_shown(self, version: EmbeddingVersion) -> tuple[str, str]:

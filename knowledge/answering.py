@@ -173,8 +173,8 @@ SMALL_TALK: Final = citations.stems(
     "buenos días buenas tardes noches ciao buongiorno buonasera salve olá bom dia boa tarde noite hej hoi goedemorgen "
     "cześć dzień dobry привет здравствуйте こんにちは 你好 merhaba thanks thank you danke vielen dank merci beaucoup "
     "gracias muchas grazie mille obrigado obrigada bedankt dziękuję спасибо ありがとう 谢谢 teşekkürler ok okay "
-    "yes no ja nein oui non sí si bye goodbye tschüss auf wiedersehen au revoir adiós arrivederci tchau great super perfect toll "
-    "human person agent mensch mitarbeiter jemanden sprechen humain conseiller parler humano hablar operatore umano "
-    "somebody someone talk speak team"
+    "yes no ja nein oui non sí si bye goodbye tschüss auf wiedersehen au revoir adiós arrivederci tchau great super "
+    "perfect toll human person agent mensch mitarbeiter jemanden sprechen humain conseiller parler humano hablar "
+    "operatore umano somebody someone talk speak team"
 )
 """Greetings, thanks, and the wish for a human: a model or a person sees to them, evidence or not."""

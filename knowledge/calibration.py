@@ -90,7 +90,7 @@ def calibrate(*, snapshot: Snapshot, more: Sequence[Example] = (), now: datetime
     answerable = sum(example.is_answerable for example in examples)
     if min(answerable, len(examples) - answerable) < FEWEST_EXAMPLES:
         raise InvalidRequest(
-            f"Calibration needs at least {FEWEST_EXAMPLES} questions that the pages answer and as many that they do not: "
+            f"Calibration needs at least {FEWEST_EXAMPLES} questions that the pages answer and as many they do not: "
             f"there are {answerable} and {len(examples) - answerable}. Add some to a test set of the bot."
         )
     found = calibrate_on(snapshot=snapshot, examples=examples)

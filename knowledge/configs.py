@@ -16,8 +16,17 @@ from knowledge.snapshot import AnswerSettings, forget
 from mia.lib.errors import Conflict
 
 CARRIED = (
-    "provider model settings retrieval_k threshold fusion rerank refusal_text refusal_texts only_with_evidence"
-).split()
+    "provider",
+    "model",
+    "settings",
+    "retrieval_k",
+    "threshold",
+    "fusion",
+    "rerank",
+    "refusal_text",
+    "refusal_texts",
+    "only_with_evidence",
+)
 
 
 def settings_of(config: ModelConfigVersion) -> AnswerSettings:
@@ -55,7 +64,7 @@ def record_model_settings(
     user_id: int | None,
     now: datetime,
 ) -> ModelConfigVersion:
-    """A version with what the bot's own form says of its model now; how it retrieves stays as it was. In use at once."""
+    """A version with what the bot's form says of its model now, in use at once; how it retrieves stays as it was."""
     with transaction.atomic(using=alias()):
         before = active_config(business_id=business_id, bot_id=bot_id)
         kept = {name: getattr(before, name) for name in CARRIED} if before is not None else {}

@@ -72,7 +72,7 @@ def gather(*, business_id: int, now: datetime) -> int:
         )
         for question in questions:
             cluster = _cluster_for(question, clusters)
-            if cluster.pk is None:
+            if cluster._state.adding:
                 cluster.save()
                 clusters.append(cluster)
             _join(question, cluster)

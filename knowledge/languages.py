@@ -8,11 +8,12 @@ from typing import Final
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-KNOWN: Final = tuple(
-    (
-        "ar bg bn ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv "
-        "nl no pl pt ro ru sk sl sv th tr uk vi zh"
-    ).split()
+KNOWN: Final = frozenset(
+    {
+        *("ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu"),
+        *("id", "it", "ja", "ko", "lt", "lv", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sv", "th", "tr", "uk"),
+        *("vi", "zh"),
+    }
 )
 SURE: Final = 0.7
 SHORTEST: Final = 3

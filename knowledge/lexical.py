@@ -78,7 +78,7 @@ def search(
 
 
 def _read(question: str, business_id: int, configurations: Sequence[str]) -> list[tuple[Any, ...]]:
-    given = {
+    given: dict[str, Any] = {
         "question": question,
         "business": business_id,
         "configurations": list(configurations),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from accounts.tenancy import business_scope
 from knowledge import databases
@@ -146,12 +146,12 @@ def lock(business_id: int) -> None:
     _execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, business_id % 2**31])
 
 
-def _rows(sql: str, parameters: object) -> list[tuple]:  # type: ignore[type-arg]
+def _rows(sql: str, parameters: Any) -> list[tuple[Any, ...]]:
     with databases.connection().cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
-def _execute(sql: str, parameters: object) -> None:
+def _execute(sql: str, parameters: Any) -> None:
     with databases.connection().cursor() as cursor:
         cursor.execute(sql, parameters)

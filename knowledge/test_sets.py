@@ -64,7 +64,7 @@ class Verdict:
 
 
 def run(*, test_set: TestSet, config: ModelConfigVersion | None, now: datetime) -> TestRun:
-    """Asks every question of a set under a version of the settings, or under those in use. Runs in the caller's scope."""
+    """Asks every question of a set under a version of the settings, or those in use. Runs in the caller's scope."""
     results = [_result(case, test_set, config) for case in test_set.cases.order_by("pk")]
     passed = sum(result["passed"] for result in results)
     failed = len(results) - passed
@@ -170,4 +170,4 @@ def _complaint(case: TestCase, grounding: Grounding) -> str:
 
 def _is_among(source_id: object, grounding: Grounding) -> bool:
     chunk_ids = [source.chunk_id for source in grounding.sources]
-    return Source.objects.filter(pk=source_id, chunks__in=chunk_ids).exists()
+    return bool(Source.objects.filter(pk=source_id, chunks__in=chunk_ids).exists())

@@ -62,12 +62,13 @@ def _make(business_id: int, model: EmbeddingModel, state: VersionState, now: dat
     }
     try:
         with transaction.atomic(using=alias()):
-            version, _ = EmbeddingVersion.objects.update_or_create(
+            made: tuple[EmbeddingVersion, bool] = EmbeddingVersion.objects.update_or_create(
                 **identity, defaults=news, create_defaults={**news, **identity, "created_at": now}
             )
     except IntegrityError:
-        version = EmbeddingVersion.objects.get(**identity)
-    return version
+        met: EmbeddingVersion = EmbeddingVersion.objects.get(**identity)
+        return met
+    return made[0]
 
 
 def missing_chunks(*, version: EmbeddingVersion, limit: int) -> list[int]:

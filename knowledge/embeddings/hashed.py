@@ -34,7 +34,9 @@ Hashes = NDArray[np.uint64]
 Weights = NDArray[np.float64]
 
 with np.errstate(over="ignore"):
-    POWERS: Final[Hashes] = np.cumprod(np.full(MAX_WORD_CHARS + 1, 0x9E3779B97F4A7C15, dtype=np.uint64))
+    POWERS: Final[Hashes] = np.cumprod(
+        np.full(MAX_WORD_CHARS + 1, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64
+    )
 
 
 class HashedEmbedder:
@@ -45,7 +47,9 @@ class HashedEmbedder:
         return MODEL
 
     def embed_passages(self, batch: Batch) -> Vectors:
-        return np.stack([_vector(text) for text in batch.texts]) if batch.texts else np.zeros((0, MODEL.dimensions))
+        if not batch.texts:
+            return np.zeros((0, MODEL.dimensions), dtype=np.float32)
+        return np.stack([_vector(text) for text in batch.texts])
 
     def embed_query(self, text: str) -> Vectors:
         return _vector(text)
