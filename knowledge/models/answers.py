@@ -41,7 +41,7 @@ class ModelConfigVersion(DetachedTenantModel):
         max_length=1000,
         blank=True,
         help_text=_(
-            "Said in place of an answer; a person is offered beside it. Empty: our words in the visitor's language."
+            "Said in place of an answer, with the offer of a person. Empty: our words, in the visitor's language."
         ),
     )
     refusal_texts = models.JSONField(_("in other languages"), default=dict, blank=True)
