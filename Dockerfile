@@ -13,7 +13,7 @@ COPY --from=build /venv /venv
 WORKDIR /mia
 COPY . .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 APP_ENV=production PORT=8000
-RUN python -m compileall -q accounts chats mia miners \
+RUN python -m compileall -q accounts chats knowledge mia miners \
     && SECRET_KEY=only-for-collectstatic python manage.py collectstatic --noinput --verbosity 0
 USER 10001
 EXPOSE 8000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -20,6 +20,7 @@ from accounts.choices import AuditAction
 from accounts.forms import refusal_texts
 from accounts.permissions import Right
 from accounts.scoped_admin import Method, TenantModelAdmin
+from accounts.tenancy import undoable
 from mia.lib.errors import ApplicationError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class ActionsModelAdmin(TenantModelAdmin[Row]):
             return
         words = request.POST.get("words", "").replace("\x00", "").strip()[:MAX_WORDS]
         try:
-            with transaction.atomic():
+            with undoable():
                 told = getattr(self, action.name)(request, row, words)
                 self.record(
                     request, AuditAction.PERFORMED, row, {"act": action.name, **({"words": words} if words else {})}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, cast
 
-from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -19,6 +18,7 @@ from accounts.authentication import JwtAuthentication, KeyAuthentication, StaffS
 from accounts.permissions import HasAllowedKind
 from accounts.principals import Principal, PrincipalKind, visible_business_ids
 from accounts.tenancy import business_scope, no_scope, platform_scope, undoable
+from mia.lib.transactions import undo_all
 
 TENANT_KINDS = frozenset(
     {PrincipalKind.PUBLISHABLE, PrincipalKind.SECRET, PrincipalKind.CLIENT, PrincipalKind.DASHBOARD}
@@ -96,7 +96,7 @@ class ScopedAPIView(APIView):
         with undoable(), self.scope(request):
             response: HttpResponseBase = handler(request, *args, **kwargs)
             if response.status_code >= 400:
-                transaction.set_rollback(True)
+                undo_all()
         return response
 
 

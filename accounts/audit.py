@@ -38,7 +38,7 @@ def record_audit(
         action=action,
         target_type=target._meta.label_lower,
         target_id=str(target.pk or ""),
-        target_label=clipped(str(target), MAX_LABEL_CHARS),
+        target_label=clipped(str(getattr(target, "audit_label", target)), MAX_LABEL_CHARS),
         changes=readable(changes or {}),
         request_id=current_request_id()[:64],
         **_actor_fields(actor),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -16,6 +15,7 @@ from accounts.models import User
 from accounts.origins import is_allowed, some_live_key_serves
 from accounts.principals import Principal, PrincipalKind, visible_business_ids
 from accounts.tenancy import business_scope, platform_scope, undoable
+from mia.lib.transactions import undo_all
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -48,7 +48,7 @@ class StaffScopeMiddleware:
         with undoable(), scope_of_user(user):
             response = self.get_response(request)
             if response.status_code >= 400:
-                transaction.set_rollback(True)
+                undo_all()
         # The body of a streaming response is made after the transaction has ended, so it opens its own.
         if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
             response.streaming_content = stream_in_scope(user, iter(response))

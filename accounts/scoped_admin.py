@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from django.contrib import messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models, transaction
+from django.db import models
 from django.db.models.fields.related import RelatedField
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -27,6 +27,7 @@ from accounts.forms import refusal_texts
 from accounts.models import Business, User
 from accounts.permissions import Right, businesses_with, has_right
 from accounts.principals import visible_business_ids
+from accounts.tenancy import undoable
 from mia.lib.errors import ApplicationError
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class TenantModelAdmin(ScopedFieldsMixin, ModelAdmin[Row]):
     def _told(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         """What a service refuses is undone and said on the page the user came from."""
         try:
-            with transaction.atomic():
+            with undoable():
                 return view()
         except ApplicationError as error:
             messages.error(request, " ".join(refusal_texts(error)))

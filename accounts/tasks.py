@@ -44,6 +44,18 @@ class TenantTask:
         django_rq.get_queue(queue).enqueue(self.path, kwargs=payload)
 
 
+class LongTenantTask(TenantTask):
+    """A task that opens its business's scope itself, piece by piece: in one it would hold a transaction for minutes."""
+
+    def __call__(self, *, business_id: int, **arguments: object) -> object:
+        return self.function(business_id=business_id, **arguments)
+
+
+def long_tenant_task(function: Callable[..., object]) -> LongTenantTask:
+    """Likewise, of a function that opens its scopes itself."""
+    return LongTenantTask(function)
+
+
 def tenant_task(function: Callable[..., object]) -> TenantTask:
     """Makes a task of a function that takes `business_id` and other ids by name."""
     return TenantTask(function)

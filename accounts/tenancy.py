@@ -183,3 +183,15 @@ class TenantModel(models.Model):
 
     class Meta:
         abstract = True
+
+
+class DetachedTenantModel(models.Model):
+    """A row that belongs to one business by its id alone, because its table may be in another database.
+
+    The same walls stand around it; but that it goes with its business is the work of its app, and not of a foreign key.
+    """
+
+    business_id = models.BigIntegerField(_("business"), editable=False)
+
+    class Meta:
+        abstract = True

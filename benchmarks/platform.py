@@ -63,6 +63,34 @@ def running_platform(*, dispatcher: bool = True) -> Iterator[Platform]:
             postgres.stop()
 
 
+@contextlib.contextmanager
+def running_database() -> Iterator[None]:
+    """PostgreSQL and Redis alone, with Django loaded in this process against them."""
+    with tempfile.TemporaryDirectory(prefix="mia-bench-") as directory:
+        postgres, redis = Postgres(Path(directory)), Redis(Path(directory))
+        postgres.start()
+        redis.start()
+        os.environ |= {
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": redis.url,
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "APP_ENV": "development",
+            "LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "mia.settings",
+        }
+        try:
+            import django
+
+            django.setup()
+            from django.core.management import call_command
+
+            call_command("migrate", verbosity=0)
+            yield
+        finally:
+            redis.stop()
+            postgres.stop()
+
+
 def run_manage(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(ROOT / "manage.py"), *arguments], cwd=ROOT)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.conf import settings
@@ -19,12 +19,18 @@ from accounts.choices import KeyKind
 from accounts.keys import parse_key
 from accounts.models import ApiKey
 from accounts.permissions import Right
-from accounts.scoped_admin import TenantModelAdmin, column
+from accounts.scoped_admin import TenantModelAdmin, column, user_of
 from chats import admin_conversations, admin_feedback
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
+from knowledge import configs
 
 __all__ = ["BotAdmin", "admin_conversations", "admin_feedback"]
+
+MODEL_FIELDS: Final = frozenset(
+    {"model", "max_tokens", "temperature", "max_context_tokens", "instructions", "tone", "role"}
+)
+"""What decides how a bot's model writes; each change of it is kept as a version."""
 
 FIELDSETS: Any = [
     (None, {"fields": ["business", "name", ("is_active", "is_default")]}),
@@ -90,6 +96,20 @@ class BotAdmin(TenantModelAdmin[Bot]):
             others = Bot.objects.for_business(obj.business_id).exclude(pk=obj.pk)
             others.filter(is_default=True).update(is_default=False)
         super().save_model(request, obj, form, change)
+        if MODEL_FIELDS & set(form.changed_data):
+            self._record_model_settings(request, obj)
+
+    def _record_model_settings(self, request: HttpRequest, bot: Bot) -> None:
+        user = user_of(request)
+        configs.record_model_settings(
+            business_id=bot.business_id,
+            bot_id=bot.pk,
+            model=bot.model,
+            settings={name: getattr(bot, name) for name in sorted(MODEL_FIELDS - {"model"})},
+            changed_by=str(user),
+            user_id=user.pk,
+            now=timezone.now(),
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -168,6 +168,11 @@ class Conversation(TenantModel):
         return self.visitor_name or self.visitor_email or str(self.public_id)[:8]
 
     @property
+    def audit_label(self) -> str:
+        """The trail can be altered by nobody, so it must not hold what a visitor may want erased."""
+        return str(self.public_id)[:8]
+
+    @property
     def topic(self) -> str:
         """Where this conversation's events are published."""
         return f"{querysets.TOPIC_NAME}:{self.public_id}"

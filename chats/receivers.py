@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chats.choices import HandoffReason, Role, Status
+from chats.grounding import check_answer
 from chats.models import ChatLog, Conversation
 from chats.querysets import conversation_of
 from mia.lib import rows
@@ -35,12 +36,13 @@ def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> Non
 
 
 def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
-    _keep(_answer(conversation, job, now))
+    citations = check_answer(conversation, job, now)
+    _keep(_answer(conversation, job, citations, now))
     conversation.touch(job.output or conversation.snippet, now)
     rows.update(conversation, "snippet", "last_message_at")
 
 
-def _answer(conversation: Conversation, job: Job, now: datetime) -> ChatLog:
+def _answer(conversation: Conversation, job: Job, citations: list[object], now: datetime) -> ChatLog:
     return ChatLog(
         business_id=conversation.business_id,
         conversation=conversation,
@@ -51,6 +53,7 @@ def _answer(conversation: Conversation, job: Job, now: datetime) -> ChatLog:
         prompt_tokens=job.prompt_tokens,
         tokens_generated=job.tokens_generated,
         latency_ms=max(0, int((now - job.created_at).total_seconds() * 1000)),
+        citations=citations,
         tool_calls=job.tool_calls or [],
     )
 

@@ -14,6 +14,7 @@ from miners.choices import JobState
 from miners.models import Job
 
 QUEUED_MESSAGE: Final = "Job queued successfully"
+ANSWERED_MESSAGE: Final = "Job completed successfully"
 DELIVERED_MESSAGE: Final = "Message delivered to the team"
 STATUS_OF: Final[Mapping[str, str]] = {
     JobState.QUEUED: "queued",
@@ -34,7 +35,7 @@ class Taken(TypedDict):
     status: str
     mode: str
     message: str
-    response: None
+    response: str | None
     tool_calls: None
     citations: list[object]
     poll_url: str | None
@@ -68,6 +69,19 @@ def queued(conversation: Conversation, job: Job, position: int, eta_ms: int | No
         "poll_url": f"/job/{job.pk}/result",
         "position": position,
         "eta_ms": eta_ms,
+    }
+
+
+def answered(conversation: Conversation, job: Job, citations: list[object]) -> Taken:
+    """The answer is here already: nobody has to be waited for."""
+    return {
+        **_taken(conversation),
+        "job_id": str(job.pk),
+        "status": "completed",
+        "message": ANSWERED_MESSAGE,
+        "response": job.output,
+        "citations": citations,
+        "poll_url": f"/job/{job.pk}/result",
     }
 
 

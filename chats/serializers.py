@@ -7,16 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from chats.choices import Mode, Position, Role, Status, Verdict
-from chats.fields import (
-    IdField,
-    StrictInteger,
-    StrictNumber,
-    StrictText,
-    StrictUuid,
-    ToolChoiceField,
-    ToolsField,
-    named_function,
-)
+from chats.fields import ToolChoiceField, ToolsField, named_function
 from chats.limits import (
     MAX_ANSWER_TOKENS,
     MAX_CONTEXT_CHARS,
@@ -25,6 +16,7 @@ from chats.limits import (
     MAX_TOOL_RESULTS,
 )
 from chats.tokens import MAX_TOKEN_CHARS
+from mia.lib.fields import IdField, StrictInteger, StrictNumber, StrictText, StrictUuid
 
 JOB_STATUSES = ("queued", "processing", "completed", "failed", "cancelled", "expired")
 REPLY_STATUSES = ("queued", "completed", "failed", "cancelled", "expired", "delivered")
@@ -138,8 +130,10 @@ class ToolCallSchema(serializers.Serializer[Any]):
 class CitationSchema(serializers.Serializer[Any]):
     """Where an answer comes from."""
 
+    index = serializers.IntegerField(required=False, help_text="Its number in the answer, such as [1].")
     title = serializers.CharField()
-    url = serializers.CharField(required=False)
+    url = serializers.CharField(required=False, help_text="Empty for a source that is no page.")
+    snippet = serializers.CharField(required=False, help_text="How the passage begins.")
 
 
 class ChatReply(serializers.Serializer[Any]):

@@ -9,17 +9,20 @@ from uuid import UUID
 
 from accounts.principals import Principal
 from accounts.tenancy import platform_scope
-from chats import admission, events, handoffs, idempotency, replies
+from chats import admission, events, grounding, handoffs, idempotency, replies
 from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
-from chats.choices import Mode, Role, Status
+from chats.choices import Mode, Role, Status, Verdict
 from chats.handoffs import hand_back, say, take_over
 from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
 from chats.replies import Reply, Taken
+from knowledge import gaps
+from knowledge.answering import Grounding
 from mia.lib import rows
 from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
+from miners.direct import announce, record_answer
 from miners.models import Job
 from miners.services import JobRequest, cancel_job, submit_job
 
@@ -107,7 +110,10 @@ def _deliver(conversation: Conversation, question: Question, now: datetime) -> T
 
 def _queue(conversation: Conversation, bot: Bot, question: Question, now: datetime) -> Taken:
     history = _history(conversation)
-    request = _job_request(conversation, bot, history, question)
+    grounded = grounding.ground(bot, history, question)
+    request = _job_request(conversation, bot, history, question, sources=grounded.context if grounded else "")
+    if grounded is not None and grounded.direct:
+        return _answer_directly(conversation, question, request, grounded, now)
     admission.check_queue(conversation.business_id)
     with platform_scope():
         job = submit_job(business_id=conversation.business_id, request=request, now=now)
@@ -118,7 +124,23 @@ def _queue(conversation: Conversation, bot: Bot, question: Question, now: dateti
         cancel_job(job=job, now=now)
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
+    grounding.keep_receipt(grounded, conversation, job, now)
     return replies.queued(conversation, job, place.position, place.eta_ms)
+
+
+def _answer_directly(
+    conversation: Conversation, question: Question, request: JobRequest, grounded: Grounding, now: datetime
+) -> Taken:
+    """Words of the business itself, or its "I don't know": no miner is asked."""
+    job = record_answer(business_id=conversation.business_id, request=request, output=grounded.direct, now=now)
+    conversation.last_job_id = job.pk
+    conversation.touch(question.message, now)
+    if not _save(conversation):
+        return _deliver(conversation, question, now)
+    _log_question(conversation, question, job, now)
+    grounding.keep_receipt(grounded, conversation, job, now)
+    announce(job, now=now)
+    return replies.answered(conversation, job, list(grounded.cited))
 
 
 def _history(conversation: Conversation) -> list[ChatLog]:
@@ -129,11 +151,18 @@ def _history(conversation: Conversation) -> list[ChatLog]:
     return list(reversed(logs.latest(MAX_HISTORY)))
 
 
-def _job_request(conversation: Conversation, bot: Bot, history: list[ChatLog], question: Question) -> JobRequest:
+def _job_request(
+    conversation: Conversation, bot: Bot, history: list[ChatLog], question: Question, *, sources: str = ""
+) -> JobRequest:
     max_tokens = question.max_tokens or bot.max_tokens
     temperature = bot.temperature if question.temperature is None else question.temperature
     prompt = build_prompt(
-        bot=bot, history=history, question=_asked(history, question), context=question.context, max_tokens=max_tokens
+        bot=bot,
+        history=history,
+        question=_asked(history, question),
+        context=question.context,
+        max_tokens=max_tokens,
+        sources=sources,
     )
     return JobRequest(
         kind=JobKind.CHAT,
@@ -259,6 +288,8 @@ def give_feedback(
         defaults={"verdict": verdict, "reason": reason, "updated_at": now},
         create_defaults={"verdict": verdict, "reason": reason, "created_at": now, "updated_at": now},
     )
+    if verdict == Verdict.NEGATIVE:
+        gaps.note_bad_rating(business_id=conversation.business_id, job_id=answer.job_id, now=now)
     return feedback
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import zoneinfo
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final
+from uuid import UUID
 
 from chats.choices import Role, Verdict
 from chats.models import ChatLog, Conversation
+from knowledge.models import RetrievalLog
+from knowledge.receipts import of_conversation as receipts_of
 from mia.lib import phrases
 from miners.choices import JobState
 from miners.models import Job
@@ -41,8 +44,9 @@ class Line:
     job_tone: str
     verdict: str
     verdict_reason: str
-    sources: list[tuple[str, str]]
+    sources: list[tuple[int, str, str]]
     calls: list[str]
+    receipt: RetrievalLog | None = None
 
     @property
     def is_note(self) -> bool:
@@ -98,14 +102,19 @@ class Transcript:
 
 
 def read_transcript(conversation: Conversation, *, everything: bool = False) -> Transcript:
-    """The newest lines, or all; three queries. `conversation.business` gives the time zone."""
+    """The newest lines, or all; four queries. `conversation.business` gives the time zone."""
     logs = ChatLog.objects.for_business(conversation.business_id).filter(conversation=conversation)
     total = logs.count()
     shown = logs.select_related("job__miner", "feedback", "author").defer(*HEAVY).order_by("-id")
     newest = list(shown if everything else shown[:LINES_SHOWN])[::-1]
     time_zone = zoneinfo.ZoneInfo(conversation.business.time_zone)
+    receipts = receipts_of(business_id=conversation.business_id, conversation_id=conversation.public_id)
     return Transcript(
-        conversation, _lines(newest, conversation, time_zone), _writing(conversation), total - len(newest), time_zone
+        conversation,
+        _lines(newest, conversation, time_zone, receipts),
+        _writing(conversation),
+        total - len(newest),
+        time_zone,
     )
 
 
@@ -129,12 +138,16 @@ def speaker(log: ChatLog) -> str:
     return str(Role(log.role).label)
 
 
-def _lines(logs: Sequence[ChatLog], conversation: Conversation, time_zone: tzinfo) -> list[Line]:
+def _lines(
+    logs: Sequence[ChatLog], conversation: Conversation, time_zone: tzinfo, receipts: Mapping[UUID, RetrievalLog]
+) -> list[Line]:
     visitor = conversation.visitor_name or conversation.visitor_email
     lines: list[Line] = []
     day = ""
     for log in logs:
         line = _line(log, visitor, time_zone, day)
+        if log.role == Role.ASSISTANT and log.job_id is not None:
+            line = replace(line, receipt=receipts.get(log.job_id))
         day = line.day or day
         lines.append(line)
     return lines
@@ -154,17 +167,19 @@ def _line(log: ChatLog, visitor: str, time_zone: tzinfo, previous_day: str) -> L
         job_tone=STATE_TONES[JobState(log.job.state)] if log.job else "",
         verdict="" if feedback is None else "up" if feedback.verdict == Verdict.POSITIVE else "down",
         verdict_reason="" if feedback is None else feedback.reason,
-        sources=[_source(citation) for citation in log.citations or []],
+        sources=[_source(number, citation) for number, citation in enumerate(log.citations or [], start=1)],
         calls=[_call(call) for call in log.tool_calls or [] if isinstance(call, dict)],
     )
 
 
-def _source(citation: Any) -> tuple[str, str]:
-    """What a source is called, and where it is; only web addresses become links."""
+def _source(number: int, citation: Any) -> tuple[int, str, str]:
+    """Its number, what it is called, and where it is; only web addresses become links."""
     if not isinstance(citation, dict):
-        return str(citation), ""
+        return number, str(citation), ""
     url = str(citation.get("url") or "")
-    return str(citation.get("title") or url or "source"), url if url.startswith(("https://", "http://")) else ""
+    address = url if url.startswith(("https://", "http://")) else ""
+    index = citation.get("index")
+    return index if isinstance(index, int) else number, str(citation.get("title") or url or "source"), address
 
 
 def _call(call: dict[str, Any]) -> str:

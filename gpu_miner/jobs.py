@@ -79,6 +79,7 @@ class Job:
         return EngineJob(
             job_id=offer.job_id,
             messages=offer.messages,
+            kind=offer.kind,
             model=offer.model,
             params=offer.params,
             tools=offer.tools,

@@ -91,9 +91,9 @@ def check_rq_serializer(app_configs: Apps, **_options: object) -> list[CheckMess
 @register(Tags.security)
 def check_outbound(app_configs: Apps, **_options: object) -> list[CheckMessage]:
     """Addresses come from customers, so private ones are the platform's own services."""
-    if not (_in_production() and settings.OUTBOUND_ALLOW_PRIVATE):
+    if not (_in_production() and (settings.OUTBOUND_ALLOW_PRIVATE or settings.OUTBOUND_LOOPBACK_NETWORKS)):
         return []
-    hint = "Unset OUTBOUND_ALLOW_PRIVATE."
+    hint = "Unset OUTBOUND_ALLOW_PRIVATE and OUTBOUND_LOOPBACK_NETWORKS."
     return [Error("Outbound requests may reach private addresses.", hint=hint, id="mia.E007")]
 
 

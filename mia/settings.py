@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "mia.apps.MiaConfig",
     "accounts",
     "miners",
+    "knowledge",
     "chats",
 ]
 
@@ -100,6 +101,16 @@ DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
     "connect_timeout": 5,
 }
+# Sources, documents and vectors may have a PostgreSQL of their own: no foreign key leaves their app.
+KNOWLEDGE_DATABASE_URL = env.secret("KNOWLEDGE_DATABASE_URL")
+if KNOWLEDGE_DATABASE_URL:
+    DATABASES["knowledge"] = env.postgres("KNOWLEDGE_DATABASE_URL", "")
+    DATABASES["knowledge"]["OPTIONS"] = {
+        **DATABASES["knowledge"]["OPTIONS"],  # type: ignore[dict-item]
+        "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
+        "connect_timeout": 5,
+    }
+DATABASE_ROUTERS = ["knowledge.databases.KnowledgeRouter"]
 
 # --- Redis: wake-ups, token streams, rate limits, queues; nothing that may not vanish
 REDIS_URL = env.secret("REDIS_URL", "redis://localhost:6379/0")
@@ -118,6 +129,7 @@ CACHES = {
 }
 RQ_QUEUES = {
     "default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"},
+    "training": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 1800, "SERIALIZER": "rq.serializers.JSONSerializer"},
 }
 RQ_SHOW_ADMIN_LINK = False  # Its pages are at /admin/rq/, where only superusers come in.
 RQ = {"SERIALIZER": "rq.serializers.JSONSerializer", "COMMIT_MODE": "on_db_commit"}
@@ -149,10 +161,51 @@ MINER_REGISTRATION = env.choice("MINER_REGISTRATION", frozenset({"token", "open"
 METRICS_PUBLIC = env.boolean("METRICS_PUBLIC", default=False)
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
 # What the dispatcher does for the apps above it: a function that takes `now`, and how often, in seconds.
-DISPATCHER_DUTIES = {"chats.services.forget_old_idempotency_keys": 3600.0}
+DISPATCHER_DUTIES = {
+    "knowledge.duties.revive_trainings": 10.0,
+    "knowledge.duties.queue_due_refreshes": 30.0,
+    "knowledge.duties.give_up_uploads": 300.0,
+    "knowledge.duties.forget_the_departed": 3600.0,
+    "knowledge.drafting.retest_due": 10.0,
+    "knowledge.gaps.gather_due": 30.0,
+    "knowledge.receipts.forget_old_receipts": 3600.0,
+    "knowledge.versions.drop_all_replaced": 600.0,
+    "chats.services.forget_old_idempotency_keys": 3600.0,
+}
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 # Who words a canary, so that a miner cannot tell it from what it looks like.
 CANARY_PROMPT = "chats.canaries.canary_prompt"
+
+# --- Embeddings and retrieval
+EMBEDDING_PROVIDER = env.choice(
+    "EMBEDDING_PROVIDER", frozenset({"hashed", "openai", "local", "network", "scripted"}), "hashed"
+)
+EMBEDDING_MODEL = env.text("EMBEDDING_MODEL", "intfloat/multilingual-e5-small")
+EMBEDDING_MODEL_VERSION = env.text("EMBEDDING_MODEL_VERSION", "1")
+EMBEDDING_DIMENSIONS = env.integer("EMBEDDING_DIMENSIONS", 384)
+EMBEDDING_QUERY_PREFIX = env.text("EMBEDDING_QUERY_PREFIX", "query:")
+EMBEDDING_PASSAGE_PREFIX = env.text("EMBEDDING_PASSAGE_PREFIX", "passage:")
+EMBEDDING_URL = env.text("EMBEDDING_URL")
+EMBEDDING_API_KEY = env.secret("EMBEDDING_API_KEY")
+EMBEDDING_MODEL_DIR = env.text("EMBEDDING_MODEL_DIR")
+EMBEDDING_THREADS = env.integer("EMBEDDING_THREADS", 1)
+KNOWLEDGE_EXACT_SCAN_CHUNKS = env.integer("KNOWLEDGE_EXACT_SCAN_CHUNKS", 20_000)
+RECEIPT_DAYS = env.integer("RECEIPT_DAYS", 90)
+
+# --- Knowledge
+TRAINING_READERS = env.integer("TRAINING_READERS", 2)
+TRAINING_SLICE_S = env.integer("TRAINING_SLICE_S", 120)
+# Knowledge may not import chats, whose bots it teaches: a function that gives the bots of a business, or of all.
+BOT_DIRECTORY = "chats.bots.names_of_bots"
+FILES_DIRECTORY = Path(env.text("FILES_DIRECTORY") or BASE_DIR / ".mia" / "files")
+R2_ACCOUNT_ID = env.text("R2_ACCOUNT_ID")
+ACCESS_KEY_ID = env.text("ACCESS_KEY_ID")
+SECRET_ACCESS_KEY = env.secret("SECRET_ACCESS_KEY")
+CLOUDFLARE_R2_BASE_URL = env.text("CLOUDFLARE_R2_BASE_URL")
+R2_API_KEY_TOKEN = env.secret("R2_API_KEY_TOKEN")
+R2_BUCKET = env.text("R2_BUCKET", "mia")
+S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL")
+S3_REGION = env.text("S3_REGION", "auto")
 
 # --- Chats
 DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
@@ -160,6 +213,8 @@ DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
 # --- Outbound HTTP
 OUTBOUND_ALLOWED_PORTS = [int(port) for port in env.items("OUTBOUND_ALLOWED_PORTS", "80,443")]
 OUTBOUND_ALLOW_PRIVATE = env.boolean("OUTBOUND_ALLOW_PRIVATE", default=False)
+OUTBOUND_LOOPBACK_NETWORKS = env.items("OUTBOUND_LOOPBACK_NETWORKS")
+OUTBOUND_USER_AGENT = env.text("OUTBOUND_USER_AGENT", "MIA/0.1")
 
 # --- API
 REST_FRAMEWORK = {
@@ -195,11 +250,19 @@ SPECTACULAR_SETTINGS = {
         "ChatReplyStatus": "chats.serializers.REPLY_STATUSES",
         "JobStatus": "chats.serializers.JOB_STATUSES",
         "ConversationStatus": "chats.choices.Status",
+        "SourceStatus": "knowledge.choices.SourceStatus",
+        "SourceKind": "knowledge.choices.SourceKind",
+        "GivenSourceKind": "knowledge.serializers.GIVEN_KINDS",
+        "TrainingStatus": "knowledge.choices.TrainingStatus",
+        "TrainingStage": "knowledge.choices.TrainingStage",
         "HealthStatus": "mia.health.HEALTH_STATUSES",
     },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "mia.schema.add_error_responses"],
     "PREPROCESSING_HOOKS": ["mia.schema.add_hot_lane"],
 }
+
+# The server takes no more than this of a body before Django sees the request: files come in here.
+BODY_LIMITS = {"/api/training/upload/": 26_000_000, "/admin/knowledge/source/": 26_000_000}
 
 # --- Static files and the admin
 STATIC_URL = "static/"
@@ -209,6 +272,23 @@ WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_MAX_AGE = 3600
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "knowledge": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "access_key": ACCESS_KEY_ID,
+            "secret_key": SECRET_ACCESS_KEY,
+            "bucket_name": R2_BUCKET,
+            "endpoint_url": S3_ENDPOINT_URL or f"https://{R2_ACCOUNT_ID}.r2.cloudflarestorage.com",
+            "region_name": S3_REGION,
+            "signature_version": "s3v4",
+            "addressing_style": "path",
+            "file_overwrite": True,
+            "default_acl": None,
+            "querystring_auth": True,
+        },
+    }
+    if R2_ACCOUNT_ID or S3_ENDPOINT_URL
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": FILES_DIRECTORY}},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if PRODUCTION

@@ -20,6 +20,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("", include("miners.urls")),
+    path("", include("knowledge.urls")),
     path("", include("chats.urls")),
 ]
 

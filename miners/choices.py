@@ -12,12 +12,13 @@ class Lane(models.IntegerChoices):
 
 
 class JobKind(models.TextChoices):
-    """What a job is for; a canary's answer is judged and thrown away."""
+    """What a job is for; a canary's answer is judged and thrown away, and an embed job's answer is numbers."""
 
     CHAT = "chat"
     API = "api"
     IDLE = "idle"
     CANARY = "canary"
+    EMBED = "embed"
 
 
 class JobState(models.TextChoices):

@@ -63,8 +63,12 @@ def next_tag(*, tenant: int | None, lane: int, cost: int) -> int:
 
 
 def settle(pipeline: Pipeline, job: Job) -> None:
-    """Replaces the estimate that the tenant was charged by what an ended job really cost; a canary cost nobody."""
-    if job.kind == JobKind.CANARY:
+    """Replaces the estimate that the tenant was charged by what an ended job really cost.
+
+    A canary cost nobody, and an answer that no miner gave was never charged for.
+    """
+    was_never_queued = job.state == JobState.COMPLETED and not job.attempt_count
+    if job.kind == JobKind.CANARY or was_never_queued:
         return
     charged = cost_of(job.context_tokens, job.max_tokens)
     used = 0

@@ -12,14 +12,17 @@ from chats.access import forget_bots
 from chats.models import Bot
 from chats.tests.callers import Caller
 from chats.tests.factories import BotFactory
+from knowledge import snapshot
 
 
 @pytest.fixture(autouse=True)
 def no_remembered_bots() -> Iterator[None]:
     """What a process remembers of bots must not outlive the test's database."""
     forget_bots()
+    snapshot.forget_all()
     yield
     forget_bots()
+    snapshot.forget_all()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ class EngineJob:
 
     job_id: str
     messages: tuple[JsonObject, ...]
+    kind: str = "chat"
     model: str = ""
     params: Mapping[str, object] = field(default_factory=dict)
     tools: tuple[JsonObject, ...] = ()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import requests
 
-from gpu_miner.engines.base import Cancelled, Delta, EngineJob, Finish, Stream, Usage
+from gpu_miner.engines.base import Cancelled, Delta, EngineJob, Finish, Stream, Usage, text_of
+from gpu_miner.engines.embedding_vectors import packed, vectors_of
 from gpu_miner.engines.event_stream import StreamBroken, events
 from gpu_miner.errors import EngineError, EngineUnavailable
 from gpu_miner.protocol import JsonObject, ModelCard, as_int, as_list, as_object, as_text
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 LIST_TIMEOUT_S = 10.0
 MAX_ERROR_BYTES = 64 * 1024
+EMBEDDING_CONTEXT = 512
 # What a job may set, beside its token limit; anything else stays between the platform and its prompt builder.
 PASSED_PARAMS = (
     "temperature",
@@ -36,6 +38,7 @@ class OpenAIOptions:
 
     url: str
     model: str = ""
+    embedding_model: str = ""
     key: str = ""
     prefill: str = "none"
     timeout_s: float = 120.0
@@ -91,7 +94,8 @@ class OpenAIEngine:
                 "max_context": context,
                 "max_output": min(self._options.max_output, context),
                 "features": features,
-            }
+            },
+            *self._embedding_models(),
         ]
 
     def admits(self, job: EngineJob) -> bool:
@@ -102,7 +106,7 @@ class OpenAIEngine:
 
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         try:
-            return self._complete(job, stream)
+            return self._embed(job, stream) if job.kind == "embed" else self._complete(job, stream)
         except (requests.RequestException, StreamBroken) as error:
             if stream.cancelled:
                 raise Cancelled from error
@@ -114,6 +118,38 @@ class OpenAIEngine:
     @property
     def _continues(self) -> bool:
         return self._options.prefill != "none"
+
+    def _embedding_models(self) -> list[ModelCard]:
+        if not self._options.embedding_model:
+            return []
+        return [
+            {
+                "id": self._options.embedding_model,
+                "backend": "openai",
+                "quant": "",
+                "max_context": EMBEDDING_CONTEXT,
+                "max_output": 1,
+                "features": ["embed"],
+            }
+        ]
+
+    def _embed(self, job: EngineJob, stream: Stream) -> Finish:
+        """The vectors of all messages, in their order, as `embedding_vectors.packed` writes them."""
+        with requests.post(
+            f"{self._options.url}/embeddings",
+            json={"model": job.model, "input": [text_of(message) for message in job.messages]},
+            headers=self._headers,
+            timeout=(CONNECT_TIMEOUT_S, self._options.timeout_s),
+            allow_redirects=False,
+        ) as response:
+            if response.status_code != 200:
+                raise _server_error(response)
+            body = _json_object(response.text)
+        if stream.cancelled:
+            raise Cancelled
+        stream.begin(continues=False)
+        stream.push(Delta(packed(vectors_of(body, len(job.messages))), 1))
+        return Finish("stop", _usage(body.get("usage")))
 
     def _complete(self, job: EngineJob, stream: Stream) -> Finish:
         with requests.post(

@@ -15,6 +15,8 @@ from accounts.permissions import Right, has_right
 from accounts.scoped_admin import user_of
 from chats.choices import Status
 from chats.models import Conversation
+from knowledge.gaps import OPEN
+from knowledge.models import QuestionCluster
 from miners.choices import Trust
 from miners.models import Miner
 
@@ -44,7 +46,7 @@ def environment_label(request: HttpRequest) -> list[str] | None:
 
 def navigation(request: HttpRequest) -> list[Group]:
     user = user_of(request)
-    groups = [_support(user), _bots(user), _team(user)]
+    groups = [_support(user), _bots(user), _knowledge(user), _team(user)]
     if user.is_superuser:
         groups += [_network(), _system()]
     return [{**group, "separator": number > 0} for number, group in enumerate(groups) if group["items"]]
@@ -69,6 +71,27 @@ def _bots(user: User) -> Group:
         return _group(_("Bots"))
     jobs = [] if user.is_superuser else [_item(_("Jobs"), "bolt", "admin:miners_job_changelist")]
     return _group(_("Bots"), _item(_("Bots"), "smart_toy", "admin:chats_bot_changelist"), *jobs)
+
+
+def _knowledge(user: User) -> Group:
+    if not has_right(user, Right.READ):
+        return _group(_("Knowledge"))
+    missing = QuestionCluster.objects.visible_to(user).filter(status__in=OPEN).count()
+    return _group(
+        _("Knowledge"),
+        _item(_("Sources"), "school", "admin:knowledge_source_changelist"),
+        _item(_("Documents"), "description", "admin:knowledge_document_changelist"),
+        _item(_("Trainings"), "model_training", "admin:knowledge_trainingjob_changelist"),
+        _with_badge(
+            _item(_("Missing answers"), "contact_support", "admin:knowledge_questioncluster_changelist"),
+            missing,
+            "warning",
+        ),
+        _item(_("Playground"), "experiment", "admin:knowledge_playground"),
+        _item(_("Answer settings"), "tune", "admin:knowledge_modelconfigversion_changelist"),
+        _item(_("Test sets"), "rule", "admin:knowledge_testset_changelist"),
+        _item(_("Receipts"), "receipt_long", "admin:knowledge_retrievallog_changelist"),
+    )
 
 
 def _team(user: User) -> Group:

@@ -15,8 +15,10 @@ from django.utils.translation import gettext as _
 from accounts.choices import KeyKind
 from accounts.models import ApiKey, Business, User
 from accounts.permissions import Right, businesses_with
+from accounts.principals import visible_business_ids
 from chats.choices import Role, Status
 from chats.models import Bot, ChatLog, Conversation
+from knowledge.freshness import freshness_of
 from mia.admin.figures import (
     FAILED,
     ROWS_SHOWN,
@@ -39,7 +41,7 @@ SECONDS_WARNED: Final = 5
 
 
 def business_overview(user: User, now: datetime) -> Overview:
-    """Eight queries, whatever the number of rows."""
+    """Ten queries, whatever the number of rows."""
     zone = zone_of(user)
     return Overview(
         tiles=support_tiles(user, midnight(now, zone)),
@@ -109,6 +111,30 @@ def support_tiles(user: User, today: datetime) -> list[Tile]:
             tone="bad" if jobs["failed"] else "",
             link=reverse("admin:miners_job_changelist") + "?state__exact=failed",
         ),
+        *freshness_tile(user),
+    ]
+
+
+def freshness_tile(user: User) -> list[Tile]:
+    """How old the oldest thing is that a bot may say; none for who has taught nothing."""
+    now = timezone.now()
+    found = freshness_of(visible_business_ids(user), now=now)
+    if found.oldest_fact_at is None:
+        return []
+    told = _("all of it is recent")
+    if found.stale_documents:
+        told = _("%d pages may be out of date") % found.stale_documents
+    elif found.overdue_sources:
+        told = _("%d sources are overdue") % found.overdue_sources
+    listed = reverse("admin:knowledge_document_changelist") + "?o=7"
+    return [
+        Tile(
+            _("Oldest fact"),
+            phrases.ago(found.oldest_fact_at, now),
+            told,
+            tone="" if found.is_fresh else "warn",
+            link=listed,
+        )
     ]
 
 

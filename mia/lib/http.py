@@ -1,7 +1,8 @@
 """Outbound HTTP to addresses that somebody else chose: public hosts only, small, soon over."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -82,11 +83,13 @@ def fetch(
     timeout_s: float = 20.0,
     content_types: Collection[str] = (),
     headers: Mapping[str, str] | None = None,
+    may_follow: Callable[[str], bool] | None = None,
 ) -> Fetched:
     """GETs a public address, following up to three redirects; raises OutboundError.
 
     `max_bytes` counts decompressed bytes, `timeout_s` covers everything but name resolution, `content_types` are the
-    media types taken (any, when empty). `headers` do not follow a redirect to another host.
+    media types taken (any, when empty). `headers` do not follow a redirect to another host. `may_follow` is asked
+    before each redirect; where it says no, the reply is an error with the status of the redirect.
     """
     with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
         for _ in range(MAX_REDIRECTS + 1):
@@ -95,6 +98,10 @@ def fetch(
                     _check_head(response, max_bytes, content_types)
                     return _fetched(response, _read_body(response, max_bytes))
                 url, headers = _next_hop(response, headers)
+                if may_follow is not None and not may_follow(url):
+                    raise OutboundError(
+                        "it redirects to where we may not go", permanent=True, http_status=response.status_code
+                    )
     raise OutboundError("it redirects too often", permanent=True)
 
 
@@ -105,6 +112,27 @@ def get_json(
     reply = fetch(url, max_bytes=max_bytes, timeout_s=timeout_s, content_types=JSON_TYPES, headers=headers)
     try:
         return parse_strict_json(reply.body)
+    except InvalidRequest as error:
+        raise OutboundError("the reply is not valid JSON", permanent=True) from error
+
+
+def post_json(
+    url: str,
+    body: object,
+    *,
+    max_bytes: int = 2_000_000,
+    timeout_s: float = 20.0,
+    headers: Mapping[str, str] | None = None,
+) -> object:
+    """POSTs JSON to a public address and reads JSON; no redirect is followed. Raises OutboundError."""
+    sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+    with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
+        request = _prepare(session, url, sent, method="POST", data=json.dumps(body).encode())
+        with _translated(deadline), session.start(request) as response:
+            _check_head(response, max_bytes, JSON_TYPES)
+            reply = _read_body(response, max_bytes)
+    try:
+        return parse_strict_json(reply)
     except InvalidRequest as error:
         raise OutboundError("the reply is not valid JSON", permanent=True) from error
 
@@ -127,11 +155,18 @@ def _translated(deadline: Deadline) -> Iterator[None]:
         raise OutboundError("it took too long", permanent=False)
 
 
-def _prepare(session: requests.Session, url: str, headers: Mapping[str, str] | None) -> requests.PreparedRequest:
+def _prepare(
+    session: requests.Session,
+    url: str,
+    headers: Mapping[str, str] | None,
+    *,
+    method: str = "GET",
+    data: bytes | None = None,
+) -> requests.PreparedRequest:
     """The request, checked as the library that will send it reads it: two parsers may see two hosts in one address."""
     if len(url) > MAX_URL_LENGTH or any(character <= " " or character in "\x7f\\" for character in url):
         raise OutboundError("the address is malformed", permanent=True)
-    prepared = session.prepare_request(requests.Request("GET", url, headers=dict(headers or {})))
+    prepared = session.prepare_request(requests.Request(method, url, headers=dict(headers or {}), data=data))
     parts = parse_url(str(prepared.url))
     if parts.scheme not in DEFAULT_PORTS or not parts.host or parts.auth is not None:
         raise OutboundError("the address is not a plain http or https one", permanent=True)

@@ -20,7 +20,6 @@ from requests_hardened.ip_filter_adapter import IPFilterAdapter
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 10.0
-USER_AGENT: Final = "MIA"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -44,6 +43,12 @@ def is_metadata_address(address: Address) -> bool:
     """Whether a cloud may hand out credentials there."""
     plain = getattr(address, "ipv4_mapped", None) or address
     return any(plain in network for network in METADATA_NETWORKS)
+
+
+def is_listed_address(address: Address) -> bool:
+    """Whether the operator allows this loopback address all the same; in production that is a check error."""
+    networks = [ipaddress.ip_network(network) for network in settings.OUTBOUND_LOOPBACK_NETWORKS]
+    return address.is_loopback and any(address in network for network in networks)
 
 
 def is_public_address(address: Address) -> bool:
@@ -97,10 +102,12 @@ class OutboundSession(requests.Session):
         super().__init__()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.headers["User-Agent"] = USER_AGENT
+        self.headers["User-Agent"] = settings.OUTBOUND_USER_AGENT
         self._timeout = (min(CONNECT_TIMEOUT_S, deadline.timeout_s), min(READ_TIMEOUT_S, deadline.timeout_s))
         for scheme in ("http", "https"):
-            adapter = PrivateAdapter() if settings.OUTBOUND_ALLOW_PRIVATE else PublicAdapter(scheme == "https")
+            adapter: WatchedAdapter = (
+                PrivateAdapter() if settings.OUTBOUND_ALLOW_PRIVATE else PublicAdapter(is_https=scheme == "https")
+            )
             adapter.deadline = deadline
             self.mount(f"{scheme}://", adapter)
 
@@ -134,12 +141,15 @@ def _watched(connection_class: type[Any], deadline: Deadline) -> type[Any]:
 
 
 class PublicAdapter(WatchedAdapter, IPFilterAdapter):  # type: ignore[misc]
-    """Connects to public addresses only."""
+    """Connects to public addresses only, and to those that OUTBOUND_LOOPBACK_NETWORKS lists."""
+
+    def __init__(self, *, is_https: bool) -> None:
+        super().__init__(is_https, allow_loopback=bool(settings.OUTBOUND_LOOPBACK_NETWORKS))  # type: ignore[call-arg]
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
         address = ipaddress.ip_address(host["host"].strip("[]"))
-        if not is_public_address(address):
+        if not (is_public_address(address) or is_listed_address(address)):
             raise InvalidIPAddress(str(address))
         return host, pool
 

@@ -15,11 +15,15 @@ from accounts.models import ApiKey, Business, Membership, User
 from accounts.services import add_member, change_api_key_origins, create_business, issue_api_key, revoke_api_key
 from accounts.tenancy import business_scope, platform_scope
 from chats.models import Bot
+from knowledge.choices import SourceKind
+from knowledge.models import Source
+from knowledge.services import add_source
 from miners.choices import Trust
 from miners.models import EnrolmentToken
 from miners.services import create_enrolment_token
 
 BUSINESS: Final = "Fernleaf & Co."
+SOURCE_TITLE: Final = "About our shop"
 FACTS: Final = Path(__file__).with_name("demo_shop.md")
 PERSONA: Final = {
     "name": "Fern",
@@ -69,6 +73,7 @@ def bootstrap_demo(*, known: Known, origins: Sequence[str]) -> Demo:
         agent, agent_login = ensure_user("agent", known)
         business = ensure_business(admin, owner)
         ensure_member(business, agent, Role.AGENT)
+        ensure_knowledge(business)
         return Demo(
             admin=admin_login,
             owner=owner_login,
@@ -115,6 +120,15 @@ def ensure_bot(business: Business) -> Bot:
     with business_scope(business.pk):
         bot: Bot | None = Bot.objects.for_business(business).filter(is_default=True).first()
         return bot or Bot.objects.create(business=business, is_default=True, **PERSONA)
+
+
+def ensure_knowledge(business: Business) -> None:
+    """The same facts as a source, so that answers show where they come from; trained by the worker in a moment."""
+    with business_scope(business.pk):
+        if not Source.objects.for_business(business).exists():
+            source = Source(business_id=business.pk, kind=SourceKind.TEXT, title=SOURCE_TITLE)
+            source.text = FACTS.read_text(encoding="utf-8")
+            add_source(source=source, requested_by=str(business), now=timezone.now())
 
 
 def ensure_key(business: Business, kind: KeyKind, known: Known, origins: Sequence[str] = ()) -> str:

@@ -33,6 +33,8 @@ from chats.tests.factories import BotFactory, ConversationFactory
 from chats.tests.talks import ANSWER, leave_everything, make_talk
 from gpu_miner.engines.extractive.passages import material_of
 from gpu_miner.engines.extractive.reply import compose
+from knowledge.tests.factories import add_source, train
+from knowledge.tests.pages import leave_questions
 from mia.lib.redis import sync_redis
 from miners.choices import JobState, Trust
 from miners.leader import SNAPSHOT_KEY
@@ -66,8 +68,11 @@ def plain(response: Any) -> str:
 
 
 @pytest.fixture
-def full(root: User, business: Business, alice: User) -> Business:
-    """A business with a row in every table of the admin, and a network that works for it."""
+def full(request: pytest.FixtureRequest, root: User, business: Business, alice: User) -> Business:
+    """A business with a row in every table of the admin, and a network that works for it.
+
+    What it has taught its bots is there for pages about that alone: a training costs more than all the rest.
+    """
     bot = BotFactory(business=business, name="Dora", is_default=True)
     miner, _key = make_miner()
     talk = make_talk(bot, miner=miner, visitor_name="Ana Keller")
@@ -79,6 +84,11 @@ def full(root: User, business: Business, alice: User) -> Business:
     ApiKeyFactory(business=business)
     InvitationFactory(business=business)
     JwtIssuerFactory(business=business, public_key_pem=public_pem(rsa_key()))
+    model = getattr(request.node, "callspec", None) and request.node.callspec.params.get("model")
+    if model is not None and model._meta.app_label == "knowledge":
+        add_source(business, kind="text", title="House rules", text="We open at nine.")
+        train(business)
+        leave_questions(business.pk, bot.pk)
     with platform_scope():
         record_audit(actor=root, business=business, action="changed", target=business, changes={"name": ["a", "b"]})
     return business
@@ -90,7 +100,7 @@ def first_row(model: type[models.Model], business: Business | None = None) -> mo
         if business is not None and model is Business:
             rows = rows.filter(pk=business.pk)
         elif business is not None:
-            rows = rows.filter(business=business)
+            rows = rows.filter(business_id=business.pk)
         row = rows.first()
     assert row is not None, model
     return row

@@ -12,7 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 from accounts.tests.factories import BusinessFactory
 from miners.tests.factories import make_job, make_miner
 
-OURS = ("accounts", "miners", "chats")
+OURS = ("accounts", "miners", "knowledge", "chats")
 
 
 @pytest.mark.django_db
@@ -38,7 +38,7 @@ def test_migrations_go_back_and_forth_on_a_database_with_rows() -> None:
     executor = MigrationExecutor(connection)
     everything = executor.loader.graph.leaf_nodes()
     try:
-        executor.migrate([("chats", None), ("miners", None)])
+        executor.migrate([("chats", None), ("knowledge", None), ("miners", None)])
         assert "miners_job" not in connection.introspection.table_names()
     finally:
         executor = MigrationExecutor(connection)

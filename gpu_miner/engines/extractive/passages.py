@@ -12,7 +12,7 @@ _FACTS = re.compile(r"^[ \t]*<facts>[ \t]*$(.*?)^[ \t]*</facts>[ \t]*$", re.DOTA
 _INLINE_FACTS = re.compile(r"<facts>(.*?)</facts>", re.DOTALL | re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•–·▪]|\d{1,2}[.)])\s+")
 _HASHES = re.compile(r"^\s*#{1,6}\s+")
-_MARKER = re.compile(r"^\s*\[\d+\]\s*")
+_MARKER = re.compile(r"^\s*\[(\d{1,3})\]\s*")
 _ASKED = re.compile(
     r"^\s*(?:Q|F|P|D|V|В|问|質問|Question|Frage|Pregunta|Domanda|Pergunta|Vraag|Вопрос)\s*\d*\s*[:：]\s*", re.IGNORECASE
 )
@@ -46,12 +46,13 @@ WRAPPED_LINE_CHARS = 55
 
 @dataclass(frozen=True)
 class Sentence:
-    """One quotable sentence: its place, the block it belongs to, and what it stands under."""
+    """One quotable sentence: its place, the block it belongs to, what it stands under, and its source's number."""
 
     text: str
     position: int
     block: int
     context: str = ""
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,13 @@ def material_of(messages: Iterable[JsonObject]) -> Material:
 def sentences_of(facts: str) -> tuple[Sentence, ...]:
     """All quotable sentences in order; questions and headings are context of what follows them."""
     found: list[Sentence] = []
-    for block, (context, text) in enumerate(_blocks(facts)):
+    for block, (context, text, source) in enumerate(_blocks(facts)):
         asked = ""
         for part in _split(text):
             if _QUESTION.search(part):
                 asked = part
             elif any(char.isalnum() for char in part):
-                found.append(Sentence(part, len(found), block, f"{context} {asked}".strip()))
+                found.append(Sentence(part, len(found), block, f"{context} {asked}".strip(), source))
     return tuple(found)
 
 
@@ -110,13 +111,21 @@ def _system_text(texts: list[str]) -> str:
     return "\n".join(line for line in lines if not _INSTRUCTION.match(line.strip()))
 
 
-def _blocks(facts: str) -> Iterator[tuple[str, str]]:
-    """Paragraphs, bullets and answers, each with the headings and the question above it."""
+def _blocks(facts: str) -> Iterator[tuple[str, str, int]]:
+    """Paragraphs, bullets and answers, each with the headings and the question above it and the number of its source.
+
+    A line that begins with a number in brackets opens that source; where text follows at once, it is the title.
+    """
     heading = asked = lead = ""
+    source = 0
     lines = [*_joined_lines(facts), ""]
     for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True)):
         text = _plain(line)
-        if not text:
+        if numbered := _MARKER.match(line):
+            source, heading, asked = int(numbered.group(1)), "", ""
+        if numbered and following.strip() and not _MARKER.match(following):
+            heading = text
+        elif not text:
             # The blank line after a question or a lead belongs to its form; a second block does not.
             lead = lead if lead and _BULLET.match(following) else ""
         elif _HASHES.match(line) or _is_heading(lines, number):
@@ -128,11 +137,11 @@ def _blocks(facts: str) -> Iterator[tuple[str, str]]:
         elif _QUESTION.search(text) and len(_split(text)) == 1:
             asked, lead = text, ""
         elif _BULLET.match(line):
-            yield f"{heading} {asked} {lead}", text
+            yield f"{heading} {asked} {lead}", text, source
         else:
             lead = text if text.endswith((":", "：")) else ""
             if not (lead and _BULLET.match(following)):
-                yield f"{heading} {asked}", text
+                yield f"{heading} {asked}", text, source
 
 
 def _joined_lines(facts: str) -> list[str]:

@@ -37,7 +37,7 @@ def compose(material: Material) -> str:
         return phrases.thanks
     if len(said) <= MAX_SMALL_TALK_WORDS and GREETINGS.issuperset(said):
         return phrases.greeting
-    hits = _preferred(_hits(material, language), language)
+    hits = _preferred(_numbered(_hits(material, language)), language)
     best = hits[0] if hits else None
     if (best is None or best.coverage < SURE_COVERAGE) and _wants_human(material.question, language):
         return phrases.human
@@ -81,6 +81,12 @@ def _about(material: Material) -> list[Hit]:
     empty: frozenset[str] = frozenset()
     language = detect(material.facts)
     return [Hit(Entry(sentence, language, empty, empty, empty, empty, 1), 1.0, 1.0, 1.0) for sentence in opening]
+
+
+def _numbered(hits: list[Hit]) -> list[Hit]:
+    """Each sentence once: as its numbered source has it, where the facts say the same without a number."""
+    sources = {hit.entry.sentence.text for hit in hits if hit.entry.sentence.source}
+    return [hit for hit in hits if hit.entry.sentence.source or hit.entry.sentence.text not in sources]
 
 
 def _preferred(hits: list[Hit], language: str) -> list[Hit]:
@@ -149,7 +155,7 @@ def _next_sentence(best: Hit, facts: str) -> list[Hit]:
 
 
 def _quoted(chosen: list[Entry], marks: tuple[str, str]) -> str:
-    """Neighbours share one pair of quotation marks; sentences from elsewhere get their own."""
+    """Neighbours share one pair of quotation marks; sentences from elsewhere get their own, each with its source."""
     quotes: list[list[Entry]] = []
     for entry in chosen:
         last = quotes[-1][-1].sentence if quotes else None
@@ -158,4 +164,10 @@ def _quoted(chosen: list[Entry], marks: tuple[str, str]) -> str:
         else:
             quotes.append([entry])
     gap = "" if chosen[0].language in ("zh", "ja") else " "
-    return " ".join(f"{marks[0]}{gap.join(entry.sentence.text for entry in quote)}{marks[1]}" for quote in quotes)
+    return " ".join(
+        f"{marks[0]}{gap.join(entry.sentence.text for entry in quote)}{marks[1]}{_number(quote[0])}" for quote in quotes
+    )
+
+
+def _number(entry: Entry) -> str:
+    return f" [{entry.sentence.source}]" if entry.sentence.source else ""

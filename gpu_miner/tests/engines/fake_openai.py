@@ -53,7 +53,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.fake.bodies.append(body)
         self.fake.keys.append(self.headers.get("Authorization", ""))
-        if self.fake.mode.isdigit():
+        if self.path.endswith("/embeddings") and not self.fake.mode.isdigit():
+            rows = [{"index": place, "embedding": [len(text), 0.5, -1.0]} for place, text in enumerate(body["input"])]
+            self._json(200, {"data": rows[::-1] if self.fake.mode != "garbage" else [{}], "usage": _USAGE})
+        elif self.fake.mode.isdigit():
             self._json(int(self.fake.mode), {"error": {"message": "maximum context length is 4096 tokens"}})
         elif self.fake.mode == "whole":
             message = {"role": "assistant", "content": self.fake.text}

@@ -111,7 +111,8 @@ class Up:
     def prepare(self) -> None:
         self.board.show("migrations", PartState.STARTING)
         try:
-            call_command("migrate", interactive=False, verbosity=0)
+            for alias in connections:
+                call_command("migrate", database=alias, interactive=False, verbosity=0)
             self.board.show("migrations", PartState.READY)
             self.supervisor.check_signals()
             self.board.show("demo", PartState.STARTING)
@@ -153,7 +154,7 @@ class Up:
         return self.program("dispatcher", "dispatcher", is_ready=has_settled)
 
     def worker(self) -> Program:
-        return self.program("worker", "rqworker", "default", is_ready=worker_is_registered)
+        return self.program("worker", "rqworker", "default", "training", is_ready=worker_is_registered)
 
     def web(self) -> Program:
         program = self.program("web", "web", "--fd", str(self.listener.fileno()), is_ready=lambda _pid: self.answers())
@@ -253,9 +254,9 @@ def bootstrap(known: Mapping[str, object], origins: list[str]) -> Mapping[str, o
 
 def close_database() -> None:
     """Nothing of this process stays connected while it only watches."""
-    connection = connections["default"]
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]
+    for connection in connections.all():
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

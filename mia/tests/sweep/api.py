@@ -26,6 +26,7 @@ FILTERING: Final = frozenset({"visitor", "server", "miner"})
 """One of each sort, for the many requests that try undeclared filters."""
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 CHAT: Final = frozenset({"visitor", "server", "dashboard", "dashboard's agent", "dashboard's visitor"})
+TRAINING: Final = frozenset({"server", "dashboard"})
 MINER: Final = frozenset({"miner"})
 PUBLIC: Final = frozenset({"*"})
 NOBODY: Final = frozenset[str]()
@@ -53,6 +54,15 @@ WHO_MAY: Final[dict[str, frozenset[str]]] = {
     "chat_typing": CHAT,
     "job_result": CHAT,
     "cancel_job": CHAT,
+    "queue_training": TRAINING,
+    "delete_training_source": TRAINING,
+    "list_training_sources": TRAINING,
+    "add_training_source": TRAINING,
+    "training_job": TRAINING,
+    "init_training_upload": TRAINING,
+    "finalize_training_upload": TRAINING,
+    # Whoever holds the ticket; here nobody does.
+    "upload_training_file": NOBODY,
     "next_job": MINER,
     "claim_job": MINER,
     "heartbeat": MINER,
@@ -67,15 +77,24 @@ PUBLIC_EVEN_WITH_A_BAD_CREDENTIAL: Final = {
     "root_retrieve", "health_retrieve", "health_live_retrieve", "health_ready_retrieve", "health_detailed_retrieve",
 }  # fmt: skip
 CHANGES_ALTHOUGH_GET: Final = {"next_job": "a poll claims: the first protocol's clients ask so"}
+REMOVES_ITS_OWN: Final = {"delete_training_source"}
+"""Tried last, as the others need the row."""
 ISSUES_KEYS: Final = {"register_miner"}
 EXTRA_FIELDS: Final[dict[str, Json]] = {
     "chat": {"message": "What does a tyre cost?"},
     "chat_lead": {"email": "visitor@example.org"},
     "register_miner": {"name": "miner-m"},
     "claim_job": {"wait": 0},
+    "add_training_source": {"location": "https://a.example/"},
+    "init_training_upload": {"files": [{"name": "a.txt", "size_bytes": 1, "sha256": "0" * 64}]},
 }
 IGNORED: Final = {("submit_job_result", "session_id"): "opaque to miners, and good for nothing"}
-OWN_STATUS: Final = {"submit_job_result": {200, 409, 410}}
+OWN_STATUS: Final = {
+    "submit_job_result": {200, 409, 410},
+    "queue_training": {200, 409},
+    "add_training_source": {200, 409},
+    "delete_training_source": {200, 404},
+}
 """Where the first of several calls is the only one that can be taken."""
 
 
@@ -208,7 +227,7 @@ class ApiSweep:
 
     async def run(self, only: Iterable[str] = (), people: Iterable[str] = ()) -> None:
         chosen = set(people)
-        for operation in operations(only):
+        for operation in sorted(operations(only), key=lambda operation: operation.id in REMOVES_ITS_OWN):
             for identity in self.people.values():
                 if not chosen or identity.name in chosen:
                     await self.visit(operation, identity)

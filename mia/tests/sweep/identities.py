@@ -9,6 +9,7 @@ from typing import Any
 
 from accounts.models import ApiKey, User
 from chats.models import Bot, ChatLog, Conversation
+from knowledge.models import Source, TrainingJob, UploadedFile
 from mia.tests.sweep.world import FOREIGN_ORIGIN, ORIGIN, Owner, World, links, tenant_models
 from miners.models import Attempt, Job, Miner
 
@@ -98,6 +99,10 @@ def ids_of(owner: Owner) -> dict[str, Any]:
         "conversation_id": str(owner.session_id),
         "job_id": str(owner[Job].pk),
         "bot_id": owner[Bot].pk,
+        "source_id": str(owner[Source].pk),
+        "source_ids": [str(owner[Source].pk)],
+        "file_id": str(owner[UploadedFile].pk),
+        "training_job_id": str(owner[TrainingJob].pk),
         "business_id": owner.business.pk,
         "message_id": owner[ChatLog].pk,
         "fence": owner[Attempt].pk,

@@ -17,7 +17,7 @@ from mia.tests.sweep.identities import ids_of, link_names
 from mia.tests.sweep.judge import Judge
 from mia.tests.sweep.world import World
 
-APPS: Final = ("accounts", "miners", "chats", "mia")
+APPS: Final = ("accounts", "miners", "knowledge", "chats", "mia")
 
 
 def tenant_tasks() -> list[TenantTask]:

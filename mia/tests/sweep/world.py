@@ -76,6 +76,14 @@ SHAPES: dict[str, Shape] = {
     "accounts.ApiKey.revoked_at": lambda owner: None,
     "accounts.JwtIssuer.jwks_url": lambda owner: "",
     "accounts.Invitation.accepted_at": lambda owner: None,
+    # A file, so that it can be finalised; a removal, so that it stands in the way of no training.
+    "knowledge.Source.kind": lambda owner: "file",
+    "knowledge.TrainingJob.kind": lambda owner: "cleanup",
+    "knowledge.Chunk.configuration": lambda owner: "simple",
+    "knowledge.EmbeddingVersion.dimensions": lambda owner: 2,
+    "knowledge.Embedding.dimensions": lambda owner: 2,
+    "knowledge.Embedding.vector": lambda owner: [0.0, 1.0],
+    "knowledge.Posting.size": lambda owner: 0,
     "chats.Bot.color": lambda owner: "#123456",
     "chats.Bot.is_default": lambda owner: True,
     "chats.Bot.widget_key": lambda owner: None,
@@ -142,7 +150,7 @@ def plant(owner: Owner, chosen: Iterable[type[models.Model]]) -> None:
         if model not in owner.rows:
             row = model()
             for item in model._meta.concrete_fields:
-                if not isinstance(item, models.AutoField):
+                if not (isinstance(item, models.AutoField) or item.generated):
                     setattr(row, item.name, value_for(owner, model, item))
             row.save(force_insert=True)
             owner.rows[model] = row
@@ -154,6 +162,8 @@ def value_for(owner: Owner, model: type[models.Model], item: models.Field[Any, A
         return shape(owner)
     if isinstance(item, models.ForeignKey):
         return related_row(owner, item)
+    if item.attname == "business_id":
+        return owner.business.pk
     if item.choices:
         return item.get_default() if item.has_default() else item.choices[0][0]
     return marked_value(owner, model, item)
@@ -194,6 +204,8 @@ def plain_value(item: models.Field[Any, Any]) -> Any:
             return timezone.now() + timedelta(minutes=5)
         case models.BooleanField():
             return False
+        case models.BinaryField():
+            return b""
         case models.IntegerField() | models.FloatField():
             return 1
     return ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_miner.engines.extractive.passages import Material
+from gpu_miner.engines.extractive.passages import Material, material_of
 from gpu_miner.engines.extractive.phrases import PHRASES
 from gpu_miner.engines.extractive.reply import compose
 
@@ -204,3 +204,18 @@ def test_facts_in_the_visitors_language_come_first() -> None:
 @pytest.mark.parametrize("facts", ["", "???", "\n\n\n", "one", "# Only\n## Headings"])
 def test_odd_questions_and_facts_are_no_crash(question: str, facts: str) -> None:
     assert compose(Material(facts, question))
+
+
+def test_a_quote_of_a_numbered_source_carries_its_number() -> None:
+    facts = "[1] Shipping\nStandard delivery costs 4.90 euros.\n\n[2] Returns\nYou may return a bicycle within 30 days."
+    system = f"Answer from the facts.\n<facts>\nWe sell bicycles.\n</facts>\n\n<facts>\n{facts}\n</facts>"
+    asked = "Within how many days may I return a bicycle?"
+    reply = compose(material_of([{"role": "system", "content": system}, {"role": "user", "content": asked}]))
+    assert reply == "From the information I have: “You may return a bicycle within 30 days.” [2]"
+
+
+def test_a_quote_of_facts_without_numbers_carries_none() -> None:
+    system = "<facts>\nYou may return a bicycle within 30 days.\n</facts>"
+    asked = "Within how many days may I return a bicycle?"
+    reply = compose(material_of([{"role": "system", "content": system}, {"role": "user", "content": asked}]))
+    assert "[" not in reply

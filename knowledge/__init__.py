@@ -1,0 +1,1 @@
+"""What businesses teach their bots: sources, documents, chunks, embeddings, retrieval."""

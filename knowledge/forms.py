@@ -1,0 +1,263 @@
+"""The forms in which people teach: one for each kind of source, and one for a source that is there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldAdminURLInputWidget,
+)
+
+from accounts.forms import refusal_texts
+from accounts.models import Business
+from knowledge import sources
+from knowledge.bots import names_of_bots
+from knowledge.choices import FETCHED_KINDS, SourceKind
+from knowledge.limits import MAX_FILE_BYTES, MAX_PAGES, MAX_QUESTION_CHARS, MAX_URL_CHARS
+from knowledge.models import CuratedAnswer, Source
+from mia.lib.errors import ApplicationError
+
+MAX_FORM_CHARS: Final = 200_000
+INTERVALS: Final = [
+    (0, _("Only when I ask for it")),
+    (1, _("Every hour")),
+    (24, _("Every day")),
+    (24 * 7, _("Every week")),
+    (24 * 30, _("Every month")),
+]
+EVERY_BOT: Final = "every"
+
+
+def whom_choices(businesses: list[Business]) -> list[tuple[str, str | Promise]]:
+    """Whom a source is for: a bot by its name, or all of a business; the business is named where there are several."""
+    bots = names_of_bots([business.pk for business in businesses])
+    choices: list[tuple[str, str | Promise]] = []
+    for business in businesses:
+        prefix = f"{business}: " if len(businesses) > 1 else ""
+        choices.append((f"{EVERY_BOT}:{business.pk}", f"{prefix}{_('every bot')}"))
+        own = [(pk, name) for pk, (owner, name) in bots.items() if owner == business.pk]
+        choices += [(f"{pk}:{business.pk}", f"{prefix}{name}") for pk, name in sorted(own, key=lambda bot: bot[1])]
+    return choices
+
+
+class TitleForm(forms.ModelForm[Source]):
+    """What every form of a source has."""
+
+    title = forms.CharField(
+        label=_("Title"),
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("How you will find it again. May be left empty."),
+    )
+
+    class Meta:
+        model = Source
+        fields = ["title"]
+
+
+class RefreshForm(TitleForm):
+    """A source that is fetched, and fetched again."""
+
+    refresh_hours = forms.TypedChoiceField(
+        label=_("Look again"), choices=INTERVALS, coerce=int, initial=24 * 7, widget=UnfoldAdminSelectWidget
+    )
+
+    class Meta(TitleForm.Meta):
+        fields = ["title", "refresh_hours"]
+
+
+class NewSourceForm(forms.ModelForm[Source]):
+    """A source to be added; `kind` and the businesses that the user manages are set by the page."""
+
+    kind: SourceKind
+    businesses: list[Business]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = whom_choices(self.businesses)
+        self.fields["whom"] = forms.ChoiceField(
+            label=_("For"), choices=choices, widget=UnfoldAdminSelectWidget, help_text=_("Which bot learns it.")
+        )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors:
+            self._check(data)
+        return data
+
+    def _check(self, data: dict[str, Any]) -> None:
+        bot, _colon, business_id = data["whom"].partition(":")
+        self.instance.kind = self.kind
+        self.instance.business_id = int(business_id)
+        self.instance.bot_id = None if bot == EVERY_BOT else int(bot)
+        for name in ("title", "location", "text"):
+            setattr(self.instance, name, data.get(name) or "")
+        if self.kind != SourceKind.FILE:
+            try:
+                sources.check_new(self.instance)
+            except ApplicationError as error:
+                self.add_error(None, refusal_texts(error))
+
+
+class PageForm(NewSourceForm, RefreshForm):
+    """One page of the web."""
+
+    location = forms.URLField(
+        label=_("Address"),
+        max_length=MAX_URL_CHARS,
+        assume_scheme="https",
+        widget=UnfoldAdminURLInputWidget,
+        help_text=_("Of a page or a file that anybody can open."),
+    )
+
+    class Meta(RefreshForm.Meta):
+        fields = ["location", "title", "refresh_hours"]
+
+
+class WebsiteForm(PageForm):
+    """The pages of a website."""
+
+    page_limit = forms.IntegerField(
+        label=_("Pages, at most"), min_value=1, max_value=MAX_PAGES, initial=200, widget=UnfoldAdminIntegerFieldWidget
+    )
+
+    class Meta(RefreshForm.Meta):
+        fields = ["location", "title", "page_limit", "refresh_hours"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["location"].help_text = _("Of its sitemap.xml, or of the page from which links are followed.")
+
+
+class TextForm(NewSourceForm, TitleForm):
+    """Words that are pasted in."""
+
+    text = forms.CharField(
+        label=_("Text"),
+        max_length=MAX_FORM_CHARS,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 16}),
+        help_text=_("A line that begins with # is a heading; the words under it are kept together."),
+    )
+
+    class Meta(TitleForm.Meta):
+        fields = ["title", "text"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["title"].required = True
+
+
+class FileForm(NewSourceForm):
+    """A file."""
+
+    file = forms.FileField(
+        label=_("File"),
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=_("PDF, DOCX, HTML, CSV, Markdown or text, of at most 25 MB."),
+    )
+
+    class Meta:
+        model = Source
+        fields: list[str] = []
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if file.size > MAX_FILE_BYTES:
+            raise forms.ValidationError(_("A file has at most 25 MB."))
+        return file
+
+
+class AnswersForm(NewSourceForm, TitleForm):
+    """A set of questions with their answers, which are added below."""
+
+    class Meta(TitleForm.Meta):
+        fields = ["title"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["title"].required = True
+
+
+NEW_FORMS: Final[dict[SourceKind, type[NewSourceForm]]] = {
+    SourceKind.URL: PageForm,
+    SourceKind.SITEMAP: WebsiteForm,
+    SourceKind.FILE: FileForm,
+    SourceKind.TEXT: TextForm,
+    SourceKind.QA: AnswersForm,
+}
+
+
+class TextChangeForm(TitleForm):
+    """A pasted text that is there."""
+
+    text = forms.CharField(
+        label=_("Text"),
+        max_length=MAX_FORM_CHARS,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 16}),
+        help_text=_("It is trained again when you save."),
+    )
+
+    class Meta(TitleForm.Meta):
+        fields = ["title", "text"]
+
+
+class WebsiteChangeForm(RefreshForm):
+    """A website that is there."""
+
+    page_limit = WebsiteForm.base_fields["page_limit"]
+
+    class Meta(RefreshForm.Meta):
+        fields = ["title", "page_limit", "refresh_hours"]
+
+
+def change_form_of(source: Source) -> type[TitleForm]:
+    if source.kind == SourceKind.TEXT:
+        return TextChangeForm
+    if source.kind == SourceKind.SITEMAP:
+        return WebsiteChangeForm
+    return RefreshForm if source.kind in FETCHED_KINDS else TitleForm
+
+
+class WordingsField(forms.CharField):
+    """Other wordings of a question, one per line."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return value
+        return [line.strip() for line in (value or "").splitlines() if line.strip()]
+
+    def clean(self, value: Any) -> list[str]:
+        wordings: list[str] = self.to_python(value)
+        if len(wordings) > 20 or any(len(wording) > MAX_QUESTION_CHARS for wording in wordings):
+            raise forms.ValidationError(_("At most 20 lines of at most 500 characters."))
+        return wordings
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(initial) != self.to_python(data))
+
+
+class AnswerForm(forms.ModelForm[CuratedAnswer]):
+    """One question with its answer."""
+
+    other_wordings = WordingsField(label=_("Other wordings"), required=False)
+
+    class Meta:
+        model = CuratedAnswer
+        fields = ["question", "other_wordings", "answer"]
+        widgets = {"answer": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
