@@ -87,10 +87,12 @@ hide_token() {
     if [ -f "$0" ] && grep -q '^MARK=.mia-miner$' "$0"; then
         cp "$0" "$scratch/install.sh"
     else
-        [ -n "$PLATFORM" ] || fail "--token needs the script as a file; use MIA_ENROLMENT_TOKEN instead"
         # Piped in: what the pipe still holds is not needed, and its writer must not fail.
         cat >/dev/null
-        fetch "$PLATFORM/install.sh" "$scratch/install.sh" || fail "$PLATFORM/install.sh cannot be fetched again"
+        if [ -z "$PLATFORM" ] || ! fetch "$PLATFORM/install.sh" "$scratch/install.sh"; then
+            rm -rf "$scratch"
+            fail "this script cannot be fetched again to hide the token; give it as MIA_ENROLMENT_TOKEN instead"
+        fi
     fi
     MIA_INSTALL_SCRATCH=$scratch
     export MIA_INSTALL_SCRATCH
@@ -390,6 +392,17 @@ start_miner() {
     fi
     "$folder/stop_miner.sh" >/dev/null 2>&1 || true
     "$folder/start_miner.sh"
+    # A large model is downloaded and loaded first; only an end within moments is a failure of the installation.
+    waited=0
+    while [ "$waited" -lt 15 ]; do
+        sleep 1
+        waited=$((waited + 1))
+        if "$folder/mia-miner" status 2>/dev/null; then
+            return
+        fi
+    done
+    say "It is not online yet. What it says:"
+    tail -n 5 "$folder/start.log" "$folder/miner.log" 2>/dev/null || true
 }
 
 remove() {

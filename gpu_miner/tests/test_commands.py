@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +113,12 @@ class TestDoctor:
 
     @pytest.mark.parametrize(("ahead_s", "level"), [(0, Level.OK), (60, Level.WARNING), (-900, Level.FAILURE)])
     def test_a_clock_is_judged_by_the_platforms(self, ahead_s: int, level: Level) -> None:
-        finding = _clock(format_datetime(datetime.now(UTC) - timedelta(seconds=ahead_s)))
-        assert finding.level is level
+        now = datetime.now(UTC)
+        assert _clock((now - timedelta(seconds=ahead_s)).isoformat(), now).level is level
+
+    @pytest.mark.parametrize("told", ["", "soon", "2026-01-01"])
+    def test_a_platform_that_does_not_tell_the_time_is_a_warning(self, told: str) -> None:
+        assert _clock(told, datetime.now(UTC)).level is Level.WARNING
 
     def test_a_finding_says_what_to_do(self) -> None:
         assert str(Finding(Level.WARNING, "clock", "60 s ahead", "turn on")).splitlines()[1].strip() == "→ turn on"

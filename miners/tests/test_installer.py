@@ -1,4 +1,4 @@
-"""The installer as it is served: this platform's address in it, nothing of anybody else's, and the code that it names."""
+"""The installer as it is served: this platform's address in it, nothing of anybody else's, and the code it names."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from django.test import Client
 from mia import env
 from miners import installer
 
+ROOT = installer.SOURCE.parent
 SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox") if shutil.which(shell)]
 
 
@@ -88,6 +89,9 @@ def test_the_archive_holds_the_miner_and_no_tests() -> None:
         names = tar.getnames()
         assert all(entry.isfile() and entry.mtime == 0 for entry in tar.getmembers())
     assert {"gpu_miner/__main__.py", "gpu_miner/requirements.txt", "gpu_miner/commands/run.py"} <= set(names)
+    tracked = subprocess.run(["git", "ls-files", "gpu_miner"], cwd=ROOT, capture_output=True, text=True, check=False)
+    shipped = {name for name in tracked.stdout.split() if "/tests/" not in name and not name.endswith("pytest.ini")}
+    assert shipped <= set(names)
     assert not [name for name in names if "tests" in name or not name.startswith("gpu_miner/") or ".." in name]
 
 
