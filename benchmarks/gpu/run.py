@@ -84,7 +84,7 @@ class Session:
 
 
 def environment() -> dict[str, str]:
-    """What the extensions need to compile: this GPU's architecture alone, and headers that the wheels of torch bring."""
+    """What the extensions need to compile: this GPU's architecture alone, and headers that torch's wheels bring."""
     given = dict(os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", PYTHONPATH=str(ROOT))
     given.setdefault("MAX_JOBS", str(os.cpu_count() or 4))
     given.setdefault("TORCH_CUDA_ARCH_LIST", architecture())
