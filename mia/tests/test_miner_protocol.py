@@ -257,6 +257,20 @@ def test_a_miner_that_staff_pause_waits_and_goes_on(site: Site, start: Callable[
     assert asked.shown == TEXT
 
 
+def test_an_idle_job_on_a_full_miner_gives_way_to_a_customer(site: Site, start: Callable[..., Machine]) -> None:
+    idle = ask(site, "A story, please")
+    site.sql("UPDATE miners_job SET lane = 2, kind = 'idle' WHERE id = %s", idle.job_id)
+    story = {"match": "story", "text": "word " * 150, "delay_ms": 20, "continues": True}
+    machine = start("polite", story, {"text": TEXT}, slots=1)
+    site.wait_for_state(idle.job_id, "running")
+    asked = ask(site, "Quick!").follow(10)
+    assert asked.shown == TEXT
+    assert site.job(idle.job_id)["state"] != "completed"
+    site.wait_for_state(idle.job_id, "completed")
+    assert [attempt["outcome"] for attempt in site.attempts(idle.job_id)] == ["gave_way", "accepted"]
+    assert (site.job(idle.job_id)["faults"], machine.row["fault_count"]) == (0, 0)
+
+
 class Installation:
     """The miner as its owner installs it, in a home of its own."""
 
