@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -24,6 +25,12 @@ logger = logging.getLogger(__name__)
 SIGN_OF_LIFE_S = 1.0
 PARENT_DEATH_SIGNAL = 1
 OUT_OF_MEMORY = "OutOfMemoryError"
+
+REQUIREMENTS = {
+    "transformers": "requirements-transformers.txt",
+    "exllamav2": "requirements-cuda.txt",
+    "exllamav3": "requirements-exllamav3.txt",
+}
 
 Load = Callable[[GeneratorOptions, Progress], Generator]
 
@@ -85,21 +92,14 @@ def _job(raw: JsonObject) -> EngineJob:
 
 def loader(kind: str) -> Load:
     """What loads an engine of this kind; its heavy packages are imported here and nowhere else."""
-    if kind == "scripted":
-        from gpu_miner.engines.batched.scripted import load_scripted
-
-        return load_scripted
-    if kind == "transformers":
-        from gpu_miner.engines.batched.transformers import load_transformers
-
-        return load_transformers
-    if kind == "exllamav2":
-        from gpu_miner.engines.batched.exllamav2 import load_exllamav2
-
-        return load_exllamav2
-    from gpu_miner.engines.batched.exllamav3 import load_exllamav3
-
-    return load_exllamav3
+    try:
+        module = import_module(f"gpu_miner.engines.batched.{kind}")
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(
+            f"the {kind} engine needs {error.name}: pip install -r gpu_miner/{REQUIREMENTS[kind]}"
+        ) from error
+    load: Load = getattr(module, f"load_{kind}")
+    return load
 
 
 def _listen(source: BinaryIO) -> SimpleQueue[JsonObject]:
