@@ -200,6 +200,14 @@ def test_a_process_that_never_finishes_loading_is_given_up(make_engine: MakeEngi
         engine.models()
 
 
+def test_a_job_of_senseless_size_fails_alone(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    error = outcome(engine, "x" * 17_000_000)
+    assert isinstance(error, EngineError)
+    assert error.code == "context_too_long"
+    assert isinstance(outcome(engine, "a usual one"), Finish)
+
+
 def test_closing_ends_the_process_and_its_jobs(make_engine: MakeEngine) -> None:
     engine = make_engine(pace={"tokens": 100_000})
     outcomes: list[Any] = []

@@ -52,6 +52,9 @@ class TestExLlamaV2:
         assert (seen["context"], seen["input"], seen["no_flash"]) == (1024, 512, False)
         assert (seen["slots"], seen["chunk"]) == (16, 512)
 
+    def test_an_architecture_it_does_not_know_is_refused_instead_of_loaded_as_llama(self, seen: dict[str, Any]) -> None:
+        assert "does not know" in seen["unknown"]
+
     def test_a_job_carries_all_its_sampling(self, seen: dict[str, Any]) -> None:
         identifier, limit, stop_tokens, stop_strings = seen["job"]
         assert (identifier, limit, len(stop_tokens), stop_strings) == ("key", 9, 2, ["END"])
