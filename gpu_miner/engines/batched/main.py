@@ -17,6 +17,7 @@ from gpu_miner.engines.batched.generator import Generator, GeneratorOptions, Pro
 from gpu_miner.engines.batched.model_folder import ModelFolder
 from gpu_miner.engines.batched.wire import pack, read_message
 from gpu_miner.errors import EngineUnavailable
+from gpu_miner.packages import how_to_install
 from gpu_miner.protocol import JsonObject, as_list, as_object, as_text
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,6 @@ logger = logging.getLogger(__name__)
 SIGN_OF_LIFE_S = 1.0
 PARENT_DEATH_SIGNAL = 1
 OUT_OF_MEMORY = "OutOfMemoryError"
-
-REQUIREMENTS = {
-    "transformers": "requirements-transformers.txt",
-    "exllamav2": "requirements-cuda.txt",
-    "exllamav3": "requirements-exllamav3.txt",
-}
 
 Load = Callable[[GeneratorOptions, Progress], Generator]
 
@@ -95,9 +90,7 @@ def loader(kind: str) -> Load:
     try:
         module = import_module(f"gpu_miner.engines.batched.{kind}")
     except ModuleNotFoundError as error:
-        raise EngineUnavailable(
-            f"the {kind} engine needs {error.name}: pip install -r gpu_miner/{REQUIREMENTS[kind]}"
-        ) from error
+        raise EngineUnavailable(f"the {kind} engine needs {error.name}: {how_to_install(kind)}") from error
     load: Load = getattr(module, f"load_{kind}")
     return load
 
