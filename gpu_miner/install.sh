@@ -204,16 +204,24 @@ check_disk() {
     [ "$free" -ge "$needed" ] || fail "there is not enough room; choose another disk with --dir"
 }
 
+# The pinned wheels of the GPU engines are built for 3.11 to 3.13; the core runs on any newer one as well.
 find_python() {
+    newest='import sys; sys.exit(sys.version_info < (3, 11))'
+    [ "$packages" = requirements.txt ] || newest='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
     for candidate in "$ready_python" "$python" python3 python3.13 python3.12 python3.11; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if [ -n "$candidate" ] && "$candidate" -c "$newest" 2>/dev/null; then
             python=$(command -v "$candidate")
             case $python in *[!A-Za-z0-9_./@+-]*) fail "the path '$python' has characters that no script can hold" ;; esac
             say "Python: $("$python" -V) ($python)"
             return
         fi
     done
-    fail "Python 3.11 or newer is needed (Debian, Ubuntu: sudo apt-get install python3 python3-venv), or say --python"
+    if have uv; then
+        say "Python: 3.12, which uv brings"
+        python=3.12
+        return
+    fi
+    fail "Python 3.11, 3.12 or 3.13 is needed (Debian, Ubuntu: sudo apt-get install python3 python3-venv), or say --python"
 }
 
 check_archive() { # FILE
