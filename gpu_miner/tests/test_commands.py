@@ -1,11 +1,12 @@
 """The commands beside `run`: what they say, and what they end with."""
 
 import json
+import logging
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,16 @@ from gpu_miner.tests.test_main import Starter, ended, environment, start
 __all__ = ["start"]
 CALM = Situation("m1", "idle", running=0, slots=4, done=7, failed=0, tokens_per_s=0.0, uptime_s=3)
 Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Commands set up logging to this test's standard error, which is closed when the next one logs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
