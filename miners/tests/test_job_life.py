@@ -162,7 +162,8 @@ class JobLife(RuleBasedStateMachine):
             (job for job in self.model.values() if job.state == JobState.QUEUED and miner.pk not in job.tried),
             key=lambda job: job.virtual_start,
         )
-        offers = self.runner.run(Lane(key).next(wait=0, slots=slots))
+        # A poll that will not wait is let go after a second, which a busy machine may need for one claim.
+        offers = self.runner.run(Lane(key).next(wait=5 if queued else 0, slots=slots))
         assert [offer["job_id"] for offer in offers] == [str(job.id) for job in queued[:slots]]
         return multiple(
             *[self._note_offer(miner, UUID(o["job_id"]), int(o["fence"]), o["resume_text"]) for o in _by_fence(offers)]
