@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 
 from gpu_miner.benchmark import try_out
 from gpu_miner.catalogue import GIBIBYTE
@@ -139,7 +139,7 @@ class Checkup:
     def _network(self) -> Iterator[Finding]:
         asked_at = monotonic()
         try:
-            reply = self._client.health()
+            self._client.health()
         except Unavailable as error:
             yield Finding(Level.WARNING, "network", f"the platform is there but busy: {error}", "the miner will wait")
             return
@@ -151,7 +151,7 @@ class Checkup:
         level = Level.WARNING if took_ms > 1000 else Level.OK
         advice = "customers will feel this delay" if level else ""
         yield Finding(level, "network", f"{self._settings.url} answers in {took_ms:.0f} ms", advice)
-        yield _clock(reply.date)
+        yield _clock(self._client.platforms_time(), datetime.now(UTC))
 
     def _key(self) -> Finding:
         try:
@@ -200,10 +200,10 @@ class Checkup:
         return Finding(Level.OK, "answer", f"{model['id']} wrote {speed}: “{' '.join(trial.text.split())[:60]}”")
 
 
-def _clock(date: str) -> Finding:
+def _clock(told: str, now: datetime) -> Finding:
     try:
-        skew_s = time() - parsedate_to_datetime(date).timestamp()
-    except ValueError:
+        skew_s = (now - datetime.fromisoformat(told)).total_seconds()
+    except (ValueError, TypeError):
         return Finding(Level.WARNING, "clock", "the platform does not tell the time")
     if abs(skew_s) <= SKEW_NOTED_S:
         return Finding(Level.OK, "clock", "agrees with the platform's")

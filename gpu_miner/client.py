@@ -47,11 +47,10 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply with a status below 400; `date` is the server's clock, as its Date header has it."""
+    """A reply with a status below 400."""
 
     status: int
     body: JsonObject
-    date: str = ""
 
 
 class BearerKey(AuthBase):
@@ -106,6 +105,13 @@ class PlatformClient:
         """What the platform says of this miner: its trust, its earnings, why attempts did not count."""
         return self._call("GET", "/miners/me").body
 
+    def platforms_time(self) -> str:
+        """The platform's clock in ISO 8601; every refusal carries it, so the miner asks what only a key may see."""
+        try:
+            return as_text(PlatformClient(self.url, self._on_config).own_figures().get("timestamp"))
+        except PlatformError as error:
+            return error.timestamp
+
     def health(self) -> Reply:
         """Whether a platform is there at all; needs no key."""
         return self._call("GET", "/health")
@@ -157,7 +163,7 @@ class PlatformClient:
             raise Unreachable("the reply is not JSON; is this address a MIA platform?", status=response.status_code)
         if body.get("config") is not None:
             self._on_config(body["config"])
-        return Reply(response.status_code, body, response.headers.get("Date", ""))
+        return Reply(response.status_code, body)
 
     @contextmanager
     def _session(self) -> Iterator[requests.Session]:
@@ -206,6 +212,7 @@ def _refusal(response: requests.Response, body: JsonObject | None) -> PlatformEr
         status=status,
         code=as_text((body or {}).get("error_code")),
         retry_after_s=_seconds(response.headers.get("Retry-After")),
+        timestamp=as_text((body or {}).get("timestamp")),
     )
 
 

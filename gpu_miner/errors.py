@@ -67,11 +67,20 @@ class EngineError(MinerError):
 class PlatformError(MinerError):
     """The platform did not do what was asked."""
 
-    def __init__(self, detail: str, *, status: int = 0, code: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int = 0,
+        code: str = "",
+        retry_after_s: float | None = None,
+        timestamp: str = "",
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+        self.timestamp = timestamp
 
 
 class Unreachable(PlatformError):

@@ -87,10 +87,12 @@ hide_token() {
     if [ -f "$0" ] && grep -q '^MARK=.mia-miner$' "$0"; then
         cp "$0" "$scratch/install.sh"
     else
-        [ -n "$PLATFORM" ] || fail "--token needs the script as a file; use MIA_ENROLMENT_TOKEN instead"
         # Piped in: what the pipe still holds is not needed, and its writer must not fail.
         cat >/dev/null
-        fetch "$PLATFORM/install.sh" "$scratch/install.sh" || fail "$PLATFORM/install.sh cannot be fetched again"
+        if [ -z "$PLATFORM" ] || ! fetch "$PLATFORM/install.sh" "$scratch/install.sh"; then
+            rm -rf "$scratch"
+            fail "this script cannot be fetched again to hide the token; give it as MIA_ENROLMENT_TOKEN instead"
+        fi
     fi
     MIA_INSTALL_SCRATCH=$scratch
     export MIA_INSTALL_SCRATCH
@@ -202,16 +204,24 @@ check_disk() {
     [ "$free" -ge "$needed" ] || fail "there is not enough room; choose another disk with --dir"
 }
 
+# The pinned wheels of the GPU engines are built for 3.11 to 3.13; the core runs on any newer one as well.
 find_python() {
+    newest='import sys; sys.exit(sys.version_info < (3, 11))'
+    [ "$packages" = requirements.txt ] || newest='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
     for candidate in "$ready_python" "$python" python3 python3.13 python3.12 python3.11; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if [ -n "$candidate" ] && "$candidate" -c "$newest" 2>/dev/null; then
             python=$(command -v "$candidate")
             case $python in *[!A-Za-z0-9_./@+-]*) fail "the path '$python' has characters that no script can hold" ;; esac
             say "Python: $("$python" -V) ($python)"
             return
         fi
     done
-    fail "Python 3.11 or newer is needed (Debian, Ubuntu: sudo apt-get install python3 python3-venv), or say --python"
+    if have uv; then
+        say "Python: 3.12, which uv brings"
+        python=3.12
+        return
+    fi
+    fail "Python 3.11, 3.12 or 3.13 is needed (Debian, Ubuntu: sudo apt-get install python3 python3-venv), or say --python"
 }
 
 check_archive() { # FILE
@@ -390,6 +400,17 @@ start_miner() {
     fi
     "$folder/stop_miner.sh" >/dev/null 2>&1 || true
     "$folder/start_miner.sh"
+    # A large model is downloaded and loaded first; only an end within moments is a failure of the installation.
+    waited=0
+    while [ "$waited" -lt 15 ]; do
+        sleep 1
+        waited=$((waited + 1))
+        if "$folder/mia-miner" status 2>/dev/null; then
+            return
+        fi
+    done
+    say "It is not online yet. What it says:"
+    tail -n 5 "$folder/start.log" "$folder/miner.log" 2>/dev/null || true
 }
 
 remove() {

@@ -71,8 +71,7 @@ class Miner:
         """Slots that a customer's job could have: the free ones, and those of idle jobs, which give way."""
         if not self.settings.takes_customers:
             return 0
-        given_way = self._slots_allowed - self.jobs.slots_used + len(self.jobs.idle_jobs())
-        return max(0, min(given_way, self.slots))
+        return min(self.slots_free + len(self.jobs.idle_jobs()), self._slots_allowed)
 
     @property
     def _slots_allowed(self) -> int:

@@ -21,8 +21,7 @@ from django.utils.cache import patch_vary_headers
 from mia.lib.pages import Page
 
 SOURCE: Final = Path(settings.BASE_DIR) / "gpu_miner"
-SHIPPED: Final = frozenset({".py", ".txt", ".md", ".sh", ".json", ".toml"})
-LEFT_OUT: Final = frozenset({"tests", "__pycache__"})
+LEFT_OUT: Final = frozenset({"tests", "__pycache__", "pytest.ini"})
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,11 @@ def archive() -> Archive:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """All of the miner but what only its developers need; a word list is as much a part of it as a program."""
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in LEFT_OUT:
+        if path.name in LEFT_OUT or path.name.startswith("."):
+            continue
+        if path.is_dir():
             yield from _files(path)
-        elif path.is_file() and path.suffix in SHIPPED:
+        else:
             yield path

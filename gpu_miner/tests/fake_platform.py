@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -234,7 +235,8 @@ class FakePlatform:
 
 
 def _error(code: str, detail: str) -> Json:
-    return {"detail": detail, "error_code": code, "timestamp": "2026-01-01T00:00:00Z"}
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return {"detail": detail, "error_code": code, "timestamp": now}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -81,6 +81,11 @@ def test_idle_jobs_leave_their_slots_to_customers(miner: Miner) -> None:
     assert miner.slots_for_customers == 0
 
 
+def test_an_engine_without_room_is_asked_for_no_customer(miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(miner.engine, "room", lambda: 0)
+    assert (miner.slots_free, miner.slots_for_customers) == (0, 0)
+
+
 def test_three_failures_in_a_row_are_a_rest(miner: Miner) -> None:
     for _ in range(FAILURES_UNTIL_REST - 1):
         miner.engine_failed()

@@ -27,6 +27,7 @@ from accounts.services import record_audit
 from accounts.tenancy import platform_scope
 from accounts.tests.factories import ApiKeyFactory, InvitationFactory, JwtIssuerFactory, MembershipFactory, UserFactory
 from accounts.tests.tokens import public_pem, rsa_key
+from chats.canaries import canary_prompt
 from chats.choices import Status
 from chats.models import Bot, Conversation
 from chats.tests.factories import BotFactory, ConversationFactory
@@ -43,7 +44,6 @@ from miners.network import Latency, snapshot
 from miners.services import create_enrolment_token
 from miners.tests.factories import make_miner
 from miners.tests.lives import make_life
-from miners.trust import CANARY_SYSTEM
 
 pytestmark = pytest.mark.django_db
 LogIn = Callable[[User], Client]
@@ -339,7 +339,7 @@ class TestLivePage:
     def test_tells_how_to_enrol_the_first_miner(self, root: User, log_in: LogIn) -> None:
         text = seen(log_in(root).get(reverse("admin:network_live")))
         assert reverse("admin:miners_enrolmenttoken_add") in text
-        assert "python -m gpu_miner --url http://testserver --enrolment-token" in text
+        assert "curl -sSL http://testserver/install.sh | sh -s -- --token" in text
 
 
 def sample_at(moment: Any) -> None:
@@ -419,8 +419,7 @@ class TestCanaries:
     def test_each_can_be_answered_by_quoting_and_not_by_guessing(
         self, question: str, facts: str, expected: str
     ) -> None:
-        system = {"role": "system", "content": CANARY_SYSTEM.format(facts=facts)}
-        reply = compose(material_of([system, {"role": "user", "content": question}]))
+        reply = compose(material_of(canary_prompt(facts=facts, question=question)["messages"]))
         assert expected.casefold() in reply.casefold()
         assert expected.casefold() not in question.casefold()
 

@@ -17,6 +17,8 @@ NOT_IN_THE_SCHEMA = {
     "docs": "a page",
     "redoc": "a page",
     "widget.js": "a script",
+    "install.sh": "a script",
+    "miner.tar.gz": "the miner's code",
     "demo/": "a page",
     "invitation/<str:token>/": "a page",
 }

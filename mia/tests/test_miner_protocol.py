@@ -1,6 +1,8 @@
 """Where both sides meet: the miner's program and the platform, each as it is shipped."""
 
 import json
+import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -9,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,3 +244,91 @@ def test_hand_driven_words_come_out_as_they_went_in(site: Site) -> None:
     assert hand.result(offer, text).status_code == 200
     until(lambda: asked.is_done, "the end")
     assert asked.shown == text == asked.result()["result"]["response"]
+
+
+def test_a_miner_that_staff_pause_waits_and_goes_on(site: Site, start: Callable[..., Machine]) -> None:
+    machine = start("weary", {"text": TEXT})
+    site.sql("UPDATE miners_miner SET pause_requested = true WHERE name = 'weary'")
+    until(lambda: "paused by the platform's staff" in machine.said(), "the miner to hear of it", 15)
+    until(lambda: machine.row["status"] == "paused", "the platform to hear that it did", 15)
+    asked = ask(site, "Is anybody there?")
+    asked.follow_in_background()
+    site.sql("UPDATE miners_miner SET pause_requested = false WHERE name = 'weary'")
+    until(lambda: asked.is_done, "the answer", 20)
+    assert asked.shown == TEXT
+
+
+def test_an_idle_job_on_a_full_miner_gives_way_to_a_customer(site: Site, start: Callable[..., Machine]) -> None:
+    idle = ask(site, "A story, please")
+    site.sql("UPDATE miners_job SET lane = 2, kind = 'idle' WHERE id = %s", idle.job_id)
+    story = {"match": "story", "text": "word " * 150, "delay_ms": 20, "continues": True}
+    machine = start("polite", story, {"text": TEXT}, slots=1)
+    site.wait_for_state(idle.job_id, "running")
+    asked = ask(site, "Quick!").follow(10)
+    assert asked.shown == TEXT
+    assert site.job(idle.job_id)["state"] != "completed"
+    site.wait_for_state(idle.job_id, "completed")
+    assert [attempt["outcome"] for attempt in site.attempts(idle.job_id)] == ["gave_way", "accepted"]
+    assert (site.job(idle.job_id)["faults"], machine.row["fault_count"]) == (0, 0)
+
+
+class Installation:
+    """The miner as its owner installs it, in a home of its own."""
+
+    def __init__(self, site: Site, home: Path) -> None:
+        self.site, self.home, self.folder = site, home, home / "mia-gpu-miner"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home / "tmp")}
+        (home / "tmp").mkdir(parents=True)
+
+    def install(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """What the admin's command does, with the packages of this very Python: tests fetch nothing from elsewhere."""
+        script = requests.get(f"{self.site.url}/install.sh", timeout=10).text
+        shell = shutil.which("dash") or "sh"
+        command = [
+            shell,
+            "-s",
+            "--",
+            "--no-service",
+            "--dir",
+            str(self.folder),
+            "--use-python",
+            sys.executable,
+            *options,
+        ]
+        return subprocess.run(
+            command, input=script, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        program = [str(self.folder / command[0]), *command[1:]]
+        return subprocess.run(
+            program, env=self.environment, capture_output=True, text=True, timeout=60, check=False, cwd=self.home
+        )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the installer needs curl, as its owner does")
+def test_one_command_installs_a_miner_that_answers_and_one_removes_it(site: Site, tmp_path: Path) -> None:
+    mine, token = Installation(site, tmp_path), site.facts["token"]
+    dry = mine.install("--dry-run", "--token", token)
+    assert dry.returncode == 0, dry.stderr
+    assert not mine.folder.exists()
+    done = mine.install("--token", token, "--name", "stranger", "--set", "slots=2", "--set", "words-per-s=500")
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "stranger: " in done.stdout
+        assert stat.S_IMODE((mine.folder / "miner.toml").stat().st_mode) == 0o600
+        until(lambda: site.sql("SELECT 1 FROM miners_miner WHERE name = 'stranger' AND status = 'idle'"), "it", 15)
+        site.sql("UPDATE miners_miner SET trust = 1 WHERE name = 'stranger'")
+        asked = ask(site, "When do you open?").follow(20)
+        assert asked.ending["status"] == "completed"
+        assert mine.call("mia-miner", "doctor").returncode == 0
+        assert mine.call("stop_miner.sh").stdout == "stopped\n"
+        assert mine.call("mia-miner", "status").returncode == 3
+        assert mine.call("start_miner.sh").returncode == 0
+        until(lambda: mine.call("mia-miner", "status").returncode == 0, "the second start", 15)
+        said = "".join(path.read_text() for path in mine.folder.glob("*.log")) + done.stdout + dry.stdout
+        assert token not in said
+    finally:
+        removed = mine.install("--uninstall")
+    assert removed.returncode == 0, removed.stderr
+    assert [path for path in tmp_path.rglob("*") if path.name != "tmp"] == []

@@ -229,7 +229,7 @@ class TestEnrolment:
 
     def test_token_is_shown_once_with_the_command_that_uses_it(self, platform: Client) -> None:
         text = seen(platform.post(page("enrolmenttoken", name="add"), self.FORM))
-        found = re.search(r"python -m gpu_miner --url http://testserver --enrolment-token (mia_et_\w{40})", text)
+        found = re.search(r"curl -sSL http://testserver/install.sh \| sh -s -- --token (mia_et_\w{40})", text)
         assert found
         assert found[1] not in seen(platform.get(page("enrolmenttoken", EnrolmentToken.objects.get().pk)))
         assert found[1] not in seen(platform.get(page("enrolmenttoken", name="changelist")))

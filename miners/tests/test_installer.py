@@ -1,10 +1,16 @@
-"""The installer as it is served: this platform's address in it, nothing of anybody else's, and the code that it names."""
+"""The installer as it is served: this platform's address in it, nothing of anybody else's, and the code it names."""
 
 import hashlib
 import io
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,7 @@ from django.test import Client
 from mia import env
 from miners import installer
 
+ROOT = installer.SOURCE.parent
 SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox") if shutil.which(shell)]
 
 
@@ -88,6 +95,9 @@ def test_the_archive_holds_the_miner_and_no_tests() -> None:
         names = tar.getnames()
         assert all(entry.isfile() and entry.mtime == 0 for entry in tar.getmembers())
     assert {"gpu_miner/__main__.py", "gpu_miner/requirements.txt", "gpu_miner/commands/run.py"} <= set(names)
+    tracked = subprocess.run(["git", "ls-files", "gpu_miner"], cwd=ROOT, capture_output=True, text=True, check=False)
+    shipped = {name for name in tracked.stdout.split() if "/tests/" not in name and not name.endswith("pytest.ini")}
+    assert shipped <= set(names)
     assert not [name for name in names if "tests" in name or not name.startswith("gpu_miner/") or ".." in name]
 
 
@@ -122,6 +132,83 @@ def test_a_wrong_word_is_refused_before_anything_happens(tmp_path: Path, argumen
     done = dry_run(script(), "sh", tmp_path, *arguments)
     assert done.returncode == 1
     assert words in done.stderr
+
+
+class Archive(BaseHTTPRequestHandler):
+    """A platform that serves the miner's code and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(installer.archive().content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Archive)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def install(tmp_path: Path, address: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Installs into a home of its own, beside a systemd that only writes down what it is told."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("systemctl", "loginctl"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"{tmp_path}/told"\n')
+        (programs / name).chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+
+    def run(*options: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-s", "--", "--dir", str(tmp_path / "mia"), "--use-python", sys.executable, *options]
+        script = text or installer.install_script(address)
+        return subprocess.run(
+            command, input=script, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+Install = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_systemd_is_given_a_unit_and_it_is_taken_back(install: Install, tmp_path: Path) -> None:
+    done = install("--no-start", "--name", 'my "best" card', "--set", "max-power=250")
+    assert done.returncode == 0, done.stderr
+    unit = tmp_path / ".config" / "systemd" / "user" / "mia-miner.service"
+    assert f"ExecStart={tmp_path}/mia/mia-miner run\n" in unit.read_text()
+    assert "systemctl --user enable --quiet mia-miner.service" in (tmp_path / "told").read_text()
+    toml = tomllib.loads((tmp_path / "mia" / "miner.toml").read_text())
+    assert (toml["name"], toml["max-power"]) == ('my "best" card', "250")
+    assert install("--uninstall").returncode == 0
+    assert "systemctl --user disable --now --quiet mia-miner.service" in (tmp_path / "told").read_text()
+    assert not unit.exists()
+    assert not (tmp_path / "mia").exists()
+
+
+def test_an_update_keeps_settings_and_key(install: Install, tmp_path: Path) -> None:
+    install("--no-start", "--name", "first")
+    (tmp_path / "mia" / "state").mkdir()
+    (tmp_path / "mia" / "app" / "gpu_miner" / "stale.py").touch()
+    done = install("--no-start")
+    assert "is kept" in done.stdout
+    assert tomllib.loads((tmp_path / "mia" / "miner.toml").read_text())["name"] == "first"
+    assert (tmp_path / "mia" / "state").exists()
+    assert not (tmp_path / "mia" / "app" / "gpu_miner" / "stale.py").exists()
+
+
+def test_an_altered_archive_is_not_installed(install: Install, tmp_path: Path, address: str) -> None:
+    script = installer.install_script(address).replace(installer.archive().sha256, "0" * 64)
+    done = install("--no-start", text=script)
+    assert done.returncode == 1
+    assert "does not have its checksum" in done.stderr
+    assert not (tmp_path / "mia" / "app").exists()
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

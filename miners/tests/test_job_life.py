@@ -167,6 +167,7 @@ class JobLife(RuleBasedStateMachine):
             (job for job in self.model.values() if job.state == JobState.QUEUED and miner.pk not in job.tried),
             key=lambda job: job.virtual_start,
         )
+        # A poll that will not wait is let go after a second, which a busy machine may need for one claim.
         offers = self.runner.run(Lane(key).next(wait=10 if queued else 0, slots=slots))
         assert [offer["job_id"] for offer in offers] == [str(job.id) for job in queued[:slots]]
         return multiple(

@@ -34,7 +34,7 @@ class Child:
             # A Ctrl-C at the terminal is for the miner, which lets running jobs end first.
             process_group=0 if os.name == "posix" else None,
         )
-        self._outbox: SimpleQueue[JsonObject | None] = SimpleQueue()
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         Thread(target=self._send_all, name="engine-commands", daemon=True).start()
 
     @property
@@ -42,8 +42,11 @@ class Child:
         return self._process.pid
 
     def send(self, message: JsonObject) -> None:
-        """Never blocks: a child that reads no more must not stop whoever cancels a job."""
-        self._outbox.put(message)
+        """Never blocks: a child that reads no more must not stop whoever cancels a job.
+
+        Raises WireBroken for a message that is too large.
+        """
+        self._outbox.put(pack(message))
 
     def messages(self) -> Iterator[JsonObject]:
         """Until the child ends; raises WireBroken when it babbles."""
@@ -69,7 +72,7 @@ class Child:
         assert target is not None
         try:
             while (message := self._outbox.get()) is not None:
-                target.write(pack(message))
+                target.write(message)
                 target.flush()
             target.close()
         except OSError:

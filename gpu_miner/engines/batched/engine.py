@@ -142,8 +142,13 @@ class BatchedEngine:
             if not self._works:
                 self._heard_at = monotonic()
             key = str(next(self._keys))
+            try:
+                self._child.send({"do": "start", "key": key, "job": _as_json(work.job)})
+            except WireBroken as error:
+                raise EngineError(
+                    "context_too_long", "the job is larger than any model reads", retryable=False
+                ) from error
             self._works[key] = work
-            self._child.send({"do": "start", "key": key, "job": _as_json(work.job)})
         return key
 
     def _cancel(self, key: str) -> None:

@@ -64,6 +64,9 @@ def make_config(folder: ModelFolder, options: GeneratorOptions) -> Any:
 
     overlay = folder_with_old_names(folder.path, Path(mkdtemp(prefix="mia-model-")))
     config = ExLlamaV2Config(str(overlay))
+    if config.arch.arch_string != config.architecture:
+        # It would load what it does not know as Llama, and write nonsense.
+        raise EngineUnavailable(f"ExLlamaV2 does not know {config.architecture}; try --engine exllamav3")
     config.max_seq_len = min(options.max_context, folder.max_context)
     chunk = chunk_size(options)
     # One pass must hold a prompt's chunk as well as a row block of every job.

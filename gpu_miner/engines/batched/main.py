@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -16,6 +17,7 @@ from gpu_miner.engines.batched.generator import Generator, GeneratorOptions, Pro
 from gpu_miner.engines.batched.model_folder import ModelFolder
 from gpu_miner.engines.batched.wire import pack, read_message
 from gpu_miner.errors import EngineUnavailable
+from gpu_miner.packages import how_to_install
 from gpu_miner.protocol import JsonObject, as_list, as_object, as_text
 
 logger = logging.getLogger(__name__)
@@ -85,21 +87,12 @@ def _job(raw: JsonObject) -> EngineJob:
 
 def loader(kind: str) -> Load:
     """What loads an engine of this kind; its heavy packages are imported here and nowhere else."""
-    if kind == "scripted":
-        from gpu_miner.engines.batched.scripted import load_scripted
-
-        return load_scripted
-    if kind == "transformers":
-        from gpu_miner.engines.batched.transformers import load_transformers
-
-        return load_transformers
-    if kind == "exllamav2":
-        from gpu_miner.engines.batched.exllamav2 import load_exllamav2
-
-        return load_exllamav2
-    from gpu_miner.engines.batched.exllamav3 import load_exllamav3
-
-    return load_exllamav3
+    try:
+        module = import_module(f"gpu_miner.engines.batched.{kind}")
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"the {kind} engine needs {error.name}: {how_to_install(kind)}") from error
+    load: Load = getattr(module, f"load_{kind}")
+    return load
 
 
 def _listen(source: BinaryIO) -> SimpleQueue[JsonObject]:

@@ -6,12 +6,14 @@ q (batch, new, heads, dim); k and v (batch, new, kv heads, dim); the caches (pag
 and v are given.
 """
 
+import logging
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from inspect import signature
 from types import ModuleType
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 VERSION = "2.8.3"
 EVERYTHING = (-1, -1)
@@ -53,8 +55,10 @@ def flash_attn_with_kvcache(
         _append(k_cache, v_cache, k, v, cache_seqlens, block_table)
         total = cache_seqlens + q.shape[1]
     scale = softmax_scale if softmax_scale is not None else q.shape[-1] ** -0.5
-    if q.is_cuda and _varlen_takes_pages():
-        return _by_varlen(q, k_cache, v_cache, total, block_table, scale, window_size)
+    if q.is_cuda:
+        out = KERNEL.attend(q, k_cache, v_cache, total, block_table, scale, window_size)
+        if out is not None:
+            return out
     return _by_gathering(q, k_cache, v_cache, total, block_table, scale, window_size)
 
 
@@ -85,13 +89,30 @@ def _append(k_cache: Any, v_cache: Any, k: Any, v: Any, cache_seqlens: Any, bloc
     v_cache[pages, places % page] = v
 
 
-def _varlen_takes_pages() -> bool:
-    """torch's own kernel reads pages since 2.12; whether its build for this GPU does shows at the warm-up."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return False
-    return "block_table" in signature(varlen_attn).parameters
+class PagedKernel:
+    """torch's own kernel, which reads pages since torch 2.12; no longer asked once it has refused.
+
+    Whether its build for a GPU takes these shapes shows at the first call, which is the generator's warm-up.
+    """
+
+    def __init__(self) -> None:
+        self.is_usable = True
+
+    def attend(self, *arguments: Any) -> Any:
+        """The attention, or None when this torch cannot compute it from pages."""
+        if not self.is_usable:
+            return None
+        try:
+            return _by_varlen(*arguments)
+        except (ImportError, TypeError, RuntimeError, NotImplementedError) as error:
+            if "out of memory" in str(error):
+                raise
+            logger.warning("torch's attention does not read pages here, they are gathered instead: %s", error)
+            self.is_usable = False
+            return None
+
+
+KERNEL = PagedKernel()
 
 
 def _by_varlen(

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 STEP_WAIT_S = 0.05
 STOP_S = 5.0
 CACHE_S = 120.0
+# Its thread may hang while ours goes on; the longest step there is, part of a prompt on a CPU, takes a minute or two.
+STUCK_AFTER_S = 240.0
 # On a CPU the cache is main memory: enough for every slot to have an ordinary conversation.
 CPU_TOKENS_PER_SLOT = 4_096
 GPU_CACHE_SHARE = 0.8
@@ -56,6 +58,7 @@ class TransformersGenerator:
         self._eos_ids = folder.eos_ids
         self._vocab = vocab
         self._answers: dict[str, _Answer] = {}
+        self._steps_seen, self._moved_at = -1, monotonic()
 
     def prompt(self, job: EngineJob) -> Prompt:
         return self._chat.prompt(job)
@@ -83,6 +86,7 @@ class TransformersGenerator:
 
     def step(self) -> list[Written]:
         self._raise_what_broke()
+        self._raise_when_stuck()
         outputs = self._manager.output_router.output_queue
         news: list[Written] = []
         try:
@@ -103,6 +107,13 @@ class TransformersGenerator:
             raise fatal
         if not self._manager.is_running():
             raise RuntimeError("the batching thread of transformers has ended")
+
+    def _raise_when_stuck(self) -> None:
+        steps = int(getattr(self._manager, "current_batch", 0))
+        if steps != self._steps_seen or not self._answers:
+            self._steps_seen, self._moved_at = steps, monotonic()
+        elif monotonic() - self._moved_at > STUCK_AFTER_S:
+            raise RuntimeError("the batching thread of transformers no longer steps")
 
     def _written(self, output: Any) -> Written | None:
         answer = self._answers.get(output.request_id)

@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -18,6 +19,7 @@ from gpu_miner.engines.batched.generator import GeneratorOptions, Prompt, Reques
 from gpu_miner.engines.batched.json_filter import exllamav2_filter
 from gpu_miner.engines.batched.model_folder import ModelFolder
 from gpu_miner.engines.batched.sampling import Sampling
+from gpu_miner.errors import EngineUnavailable
 
 
 def main() -> None:
@@ -54,7 +56,23 @@ def config(made: Any) -> dict[str, Any]:
         "context": made.max_seq_len,
         "input": made.max_input_len,
         "no_flash": made.no_flash_attn,
+        "unknown": refusal_of_an_unknown_architecture(Path(made.model_dir)),
     }
+
+
+def refusal_of_an_unknown_architecture(known: Path) -> str:
+    """What our code makes of a config that names none that exllamav2 knows."""
+    with TemporaryDirectory() as folder:
+        for path in known.iterdir():
+            (Path(folder) / path.name).symlink_to(path.resolve())
+        config = json.loads((known / "config.json").read_text())
+        (Path(folder) / "config.json").unlink()
+        (Path(folder) / "config.json").write_text(json.dumps(config | {"architectures": ["MartianForCausalLM"]}))
+        try:
+            ours.make_config(ModelFolder(folder), GeneratorOptions("exllamav2", model=folder))
+        except EngineUnavailable as error:
+            return str(error)
+    return ""
 
 
 def job(folder: ModelFolder) -> dict[str, Any]:

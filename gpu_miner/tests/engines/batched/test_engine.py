@@ -187,7 +187,7 @@ def test_a_process_that_babbles_is_given_up_after_three(make_engine: MakeEngine,
 
 def test_a_model_that_cannot_be_loaded_is_said_at_once(tmp_path: Path) -> None:
     engine = BatchedEngine(GeneratorOptions("transformers", model=str(tmp_path / "none")), patience=QUICK)
-    with pytest.raises(EngineUnavailable, match="no model folder"):
+    with pytest.raises(EngineUnavailable, match=r"no model folder|pip install -r gpu_miner/requirements"):
         engine.models()
     assert engine.restarts == 0
     engine.close()
@@ -198,6 +198,14 @@ def test_a_process_that_never_finishes_loading_is_given_up(make_engine: MakeEngi
     engine = make_engine(load=False, patience=patience, command=[sys.executable, "-S", "-c", "input(); input()"])
     with pytest.raises(EngineUnavailable, match="could not be loaded"):
         engine.models()
+
+
+def test_a_job_of_senseless_size_fails_alone(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    error = outcome(engine, "x" * 17_000_000)
+    assert isinstance(error, EngineError)
+    assert error.code == "context_too_long"
+    assert isinstance(outcome(engine, "a usual one"), Finish)
 
 
 def test_closing_ends_the_process_and_its_jobs(make_engine: MakeEngine) -> None:

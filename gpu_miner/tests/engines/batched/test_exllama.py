@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("jinja2", reason="needs jinja2 and tokenizers: gpu_miner/requirements-transformers.txt")
+pytest.importorskip("tokenizers", reason="needs jinja2 and tokenizers: gpu_miner/requirements-transformers.txt")
+
 from gpu_miner.engines.batched.exllama import (
     ExllamaGenerator,
     bytes_per_token,

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from gpu_miner.engines.batched import exllamav3
 from gpu_miner.tests.engines.batched.runtimes import HAS_TORCH
 from gpu_miner.tests.engines.batched.tiny_model import make_tiny_model
 
@@ -53,6 +52,9 @@ class TestExLlamaV2:
         assert (seen["context"], seen["input"], seen["no_flash"]) == (1024, 512, False)
         assert (seen["slots"], seen["chunk"]) == (16, 512)
 
+    def test_an_architecture_it_does_not_know_is_refused_instead_of_loaded_as_llama(self, seen: dict[str, Any]) -> None:
+        assert "does not know" in seen["unknown"]
+
     def test_a_job_carries_all_its_sampling(self, seen: dict[str, Any]) -> None:
         identifier, limit, stop_tokens, stop_strings = seen["job"]
         assert (identifier, limit, len(stop_tokens), stop_strings) == ("key", 9, 2, ["END"])
@@ -74,6 +76,7 @@ class TestExLlamaV2:
         assert not seen["then_end"]
 
 
+OURS = Path(__file__).parents[3] / "engines/batched/exllamav3.py"
 # Where exllamav3 has what we call, and what must be there for it.
 V3_CALLS = {
     "Job": ("generator/job.py", "Job", "__init__"),
@@ -91,7 +94,7 @@ def test_exllamav3_takes_every_name_we_pass(name: str) -> None:
     """Read from both sources, because the package cannot be imported without Triton."""
     file, owner, function = V3_CALLS[name]
     taken = parameters(package_folder() / file, owner, function)
-    passed = keywords(Path(exllamav3.__file__), name)
+    passed = keywords(OURS, name)
     assert passed
     assert passed <= taken
 

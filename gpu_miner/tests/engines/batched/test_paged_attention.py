@@ -92,6 +92,24 @@ def test_without_a_cache(causal: bool) -> None:
         assert not torch.allclose(out[0], by_hand(q[0], k[0], v[0]))
 
 
-def test_torchs_own_kernel_is_known_to_read_pages() -> None:
-    """The torch that is pinned here has it; an older one falls back to gathering."""
-    assert paged_attention._varlen_takes_pages()
+def test_a_kernel_that_refuses_is_asked_only_once() -> None:
+    """As torch's own does for tensors on a CPU."""
+    import torch
+
+    pages = Pages(2, 16, 8, [3, 9], 1)
+    kernel = paged_attention.PagedKernel()
+    q = torch.randn(2, 1, 2, 16)
+    arguments = (q, pages.k_cache, pages.v_cache, pages.lengths + 1, pages.table, 0.25, (-1, -1))
+    assert kernel.attend(*arguments) is None
+    assert not kernel.is_usable
+    assert kernel.attend(*arguments) is None
+    assert paged_attention._by_gathering(*arguments).shape == q.shape
+
+
+def test_the_pinned_torch_has_a_kernel_that_takes_pages() -> None:
+    from inspect import signature
+
+    from torch.nn.attention.varlen import varlen_attn
+
+    taken = set(signature(varlen_attn).parameters)
+    assert {"block_table", "seqused_k", "enable_gqa", "window_size", "scale"} <= taken
