@@ -50,7 +50,8 @@ class DocumentAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         rows: models.QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(chunk_number=Count("chunks"))
+        counted: models.QuerySet[Any] = rows.annotate(chunk_number=Count("chunks"))
+        return counted
 
     @column(description=_("document"), ordering="title")
     def name(self, document: Document) -> SafeString:
