@@ -8,7 +8,8 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r server.txt
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --home-dir /mia --shell /usr/sbin/nologin mia
+RUN useradd --system --uid 10001 --home-dir /mia --shell /usr/sbin/nologin mia \
+    && install --directory --owner 10001 /files
 COPY --from=build /venv /venv
 WORKDIR /mia
 COPY . .

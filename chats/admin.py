@@ -24,6 +24,7 @@ from chats import admin_conversations, admin_feedback
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
 from knowledge import configs
+from knowledge.services import forget_bot
 
 __all__ = ["BotAdmin", "admin_conversations", "admin_feedback"]
 
@@ -110,6 +111,11 @@ class BotAdmin(TenantModelAdmin[Bot]):
             user_id=user.pk,
             now=timezone.now(),
         )
+
+    def delete_model(self, request: HttpRequest, obj: Bot) -> None:
+        who = str(user_of(request))
+        forget_bot(business_id=obj.business_id, bot_id=obj.pk, requested_by=who, now=timezone.now())
+        super().delete_model(request, obj)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

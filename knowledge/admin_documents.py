@@ -44,8 +44,8 @@ class DocumentAdmin(ReadOnlyAdmin):
     list_select_related = ["source"]
     search_fields = ["title", "url"]
     ordering = ["source_id", "pk"]
-    fields = ["name", "from_source", "state", "address", "error", "language", "facts_at", "fetched_at", "words"]
-    readonly_fields = ["name", "from_source", "state", "address", "words"]
+    fields = ["name", "from_source", "status", "address", "error", "language", "facts_at", "fetched_at", "words"]
+    readonly_fields = ["name", "from_source", "address", "words"]
     empty_hint = _("The pages and files of your sources appear here once they are read.")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
@@ -142,10 +142,10 @@ class TrainingJobAdmin(ReadOnlyAdmin):
     search_fields = ["requested_by", "error"]
     ordering = ["-created_at"]
     fields = [
-        "kind", "whom", "state", "stage", "source_count", "failed_sources", "chunks_embedded", "attempts",
+        "kind", "whom", "status", "stage", "source_count", "failed_sources", "chunks_embedded", "attempts",
         "requested_by", "created_at", "started_at", "seen_at", "finished_at", "took", "error",
     ]  # fmt: skip
-    readonly_fields = ["whom", "state", "source_count", "took"]
+    readonly_fields = ["whom", "source_count", "took"]
     empty_hint = _("Every training is listed here, from the moment it is asked for.")
 
     @column(

@@ -24,7 +24,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from accounts.admin_pages import ActionsModelAdmin, PageAction, page_action
 from accounts.choices import AuditAction
 from accounts.models import Business
-from accounts.permissions import Right, businesses_with
+from accounts.permissions import Right, businesses_with, has_right
 from accounts.scoped_admin import button, column, user_of
 from knowledge import services
 from knowledge.admin_names import NamedRowsMixin
@@ -74,9 +74,9 @@ class AnswerInline(StackedInline):  # type: ignore[misc]
         return True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is not None
+        return obj is not None and has_right(user_of(request), Right.MANAGE, obj.business_id)
 
-    has_change_permission = has_delete_permission = has_view_permission
+    has_change_permission = has_delete_permission = has_add_permission
 
 
 @admin.register(Source)
@@ -84,6 +84,8 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
     """Sources: added by kind, watched while they are trained, looked at again, deleted with all that they taught."""
 
     business_path = "business_id"
+    # Django's own page for it would list every chunk first; the button asks and is done.
+    delete_right = None
     list_display = ["name", "progress", "whom", "business", "chunk_count", "looked_at", "next_look"]
     list_filter = [("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter)]
     search_fields = ["title", "location"]
@@ -194,12 +196,6 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
         if formset.has_changed():
             services.train_answers(source=form.instance, requested_by=str(user_of(request)), now=timezone.now())
 
-    def delete_model(self, request: HttpRequest, obj: Source) -> None:
-        self.record(request, AuditAction.DELETED, obj)
-        services.delete_source(
-            business_id=obj.business_id, source_id=obj.pk, requested_by=str(user_of(request)), now=timezone.now()
-        )
-
     def response_add(self, request: HttpRequest, obj: Source, post_url_continue: str | None = None) -> HttpResponse:
         """A set of answers is filled next; anything else is watched in the list."""
         if obj.kind == SourceKind.QA:
@@ -238,7 +234,13 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
         )
     )
     def delete_it(self, request: HttpRequest, source: Source, words: str) -> str:
-        self.delete_model(request, source)
+        self.record(request, AuditAction.DELETED, source)
+        services.delete_source(
+            business_id=source.business_id,
+            source_id=source.pk,
+            requested_by=str(user_of(request)),
+            now=timezone.now(),
+        )
         return _now("It was deleted, and the bot has forgotten it.")
 
     def page_url(self, row: models.Model) -> str:

@@ -23,6 +23,7 @@ __all__ = ["Asked", "Grounding", "conclude", "ground"]
 # Fewer words than this with a meaning of their own are a greeting or a thank-you more often than a question.
 FEWEST_WORDS: Final = 1
 FACTS_COVERAGE: Final = 0.5
+WITHOUT_MEANING: Final = frozenset({"hashed", "scripted"})
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,15 @@ def ground(asked: Asked) -> Grounding | None:
     language = detect(asked.question, likely=_likely_language(asked, snapshot))
     found = retrieve(snapshot=snapshot, query=standing_alone(asked.question, asked.earlier))
     found = replace(found, passages=tuple(curated.first(found.passages)))
-    sources = [source_of(number, passage) for number, passage in enumerate(_worth_telling(found), start=1)]
+    is_foreign = _is_foreign(asked, snapshot)
+    told = _worth_telling(found, is_foreign=is_foreign)
+    sources = [source_of(number, passage) for number, passage in enumerate(told, start=1)]
     plain = Grounding(asked, found, sources, language, Outcome.ANSWERED, snapshot)
     written = curated.match(asked.question, found.passages, language=language)
     if written is not None:
         cited = source_of(1, written.passage)
         return replace(plain, sources=[cited], outcome=Outcome.CURATED, direct=written.answer, cited=[cited.citation])
-    if _is_unknown(plain):
+    if not is_foreign and _is_unknown(plain):
         answering = snapshot.answering
         words = refusal(language, text=answering.refusal_text, texts=answering.refusal_texts)
         return replace(plain, sources=[], outcome=Outcome.REFUSED, direct=words)
@@ -135,9 +138,19 @@ def _likely_language(asked: Asked, snapshot: Snapshot) -> str:
     return spoken or next((language for language in listed if language), "en")
 
 
-def _worth_telling(found: Found) -> list[Passage]:
-    """Nothing where the evidence is thin: a model makes an answer out of whatever it is shown."""
-    return list(found.passages) if found.is_enough else []
+def _worth_telling(found: Found, *, is_foreign: bool) -> list[Passage]:
+    """Nothing where the evidence is thin: a model makes an answer out of whatever it is shown.
+
+    Across languages an embedder without meaning finds no evidence, whatever there is; the model reads for itself.
+    """
+    return list(found.passages) if found.is_enough or is_foreign else []
+
+
+def _is_foreign(asked: Asked, snapshot: Snapshot) -> bool:
+    """Whether the question is in a language that the pages are not in, and only words can be compared."""
+    spoken = detect(asked.question)
+    known = {language[:2] for language in snapshot.languages if language}
+    return snapshot.model.provider in WITHOUT_MEANING and bool(spoken) and bool(known) and spoken not in known
 
 
 def _is_unknown(grounding: Grounding) -> bool:

@@ -22,7 +22,8 @@ CHAT_TEMPLATE: Final = re.compile(r"<(?=\s*[|/!?a-zA-Z])|\[/?(?:INST|SYS)\]", re
 INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 STEM_CHARS: Final = 5
 OVERLAP_NEEDED: Final = 0.4
-OVERLAP_TO_ATTRIBUTE: Final = 0.6
+OVERLAP_TO_ATTRIBUTE: Final = 0.75
+NEARLY_AS_GOOD: Final = 0.95
 FEWEST_WORDS: Final = 3
 MOST_ATTRIBUTED: Final = 3
 SNIPPET_CHARS: Final = 240
@@ -132,14 +133,15 @@ def _is_in_another_language(sentence: str, source: Source) -> bool:
 def _taken_from(answer: str, sources: Sequence[Source]) -> list[Source]:
     """Passages that hold most of the words of a whole sentence of the answer."""
     sentences = [stems(sentence) for sentence in SENTENCE.findall(answer)]
-    taken = []
-    for source in sources:
-        held = stems(f"{source.title} {source.text}")
-        shares = [len(said & held) / len(said) for said in sentences if len(said) >= FEWEST_WORDS]
-        if max(shares, default=0.0) >= OVERLAP_TO_ATTRIBUTE:
-            taken.append((max(shares), source))
-    best = sorted(taken, key=lambda item: -item[0])[:MOST_ATTRIBUTED]
-    return [source for _, source in best]
+    held = {source.index: stems(f"{source.title} {source.text}") for source in sources}
+    taken: dict[int, Source] = {}
+    for said in sentences:
+        shares = {source.index: len(said & held[source.index]) / len(said) for source in sources if said}
+        best = max(shares.values(), default=0.0)
+        if len(said) >= FEWEST_WORDS and best >= OVERLAP_TO_ATTRIBUTE:
+            # Pages on one topic share many words: only those that hold as much as the best are meant.
+            taken |= {source.index: source for source in sources if shares[source.index] >= NEARLY_AS_GOOD * best}
+    return [taken[index] for index in sorted(taken)][:MOST_ATTRIBUTED]
 
 
 def stems(text: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.apps import apps
@@ -19,6 +19,7 @@ from knowledge.storing import remove_rows
 logger = logging.getLogger(__name__)
 
 FILES_AT_ONCE: Final = 200
+TRAININGS_KEPT: Final = timedelta(days=90)
 
 
 def clean_up(*, business_id: int, job_id: str, now: datetime) -> None:
@@ -65,6 +66,17 @@ def forget_business(*, business_id: int) -> None:
             if model is not ForgottenFile:
                 remove_rows(model._default_manager.filter(business_id=business_id))
     forget_files(business_id=business_id)
+
+
+def forget_bot(*, business_id: int, bot_id: int) -> None:
+    """Every other row that is about one bot, but for the jobs, which are a record of what was done."""
+    for model in own_tables():
+        if model is not TrainingJob and any(field.name == "bot_id" for field in model._meta.fields):
+            remove_rows(model._default_manager.filter(business_id=business_id, bot_id=bot_id))
+
+
+def forget_old_trainings(*, now: datetime) -> None:
+    remove_rows(TrainingJob.objects.filter(finished_at__lt=now - TRAININGS_KEPT))
 
 
 def departed_businesses() -> list[int]:

@@ -44,7 +44,8 @@ def give_up_uploads(*, now: datetime) -> None:
 
 
 def forget_the_departed(*, now: datetime) -> None:
-    """Removes what belongs to businesses that were deleted, and files whose removal failed."""
+    """Removes what belongs to businesses that were deleted, and the records of trainings long past."""
+    cleaning.forget_old_trainings(now=now)
     for business_id in cleaning.departed_businesses():
         cleaning.forget_business(business_id=business_id)
         logger.info("Forgot what departed business %s had taught, at %s", business_id, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts.tenancy import business_scope
 from knowledge.choices import IN_TRAINING, SourceStatus, TrainingStage, TrainingStatus
 from knowledge.limits import MAX_TRAININGS_AT_ONCE
-from knowledge.models import Source, TrainingJob
+from knowledge.models import Document, Source, TrainingJob
 from knowledge.querysets import TrainingJobQuerySet
 
 PULSE_S: Final = 10.0
@@ -161,6 +161,12 @@ def fail_job(rows: TrainingJobQuerySet, reason: str, *, now: datetime) -> None:
         job.status, job.error, job.finished_at = TrainingStatus.FAILED, reason[:500], now
         job.failed_sources = len(job.source_ids) if not job.finished_source_ids else job.failed_sources + len(waiting)
         job.save(update_fields=["status", "error", "finished_at", "failed_sources"])
+
+
+def forget_checks(source_ids: Sequence[UUID], job_id: UUID) -> None:
+    """Has a job find and read the documents of these sources again, though it has done so before."""
+    documents = Document.objects.filter(source_id__in=source_ids, found_in=job_id)
+    documents.update(found_in=None, checked_in=None)
 
 
 def enqueue(*, business_id: int, job_id: object) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from knowledge import databases, sources, uploads
+from knowledge import cleaning, databases, sources, uploads
 from knowledge.bots import is_bot_of
 from knowledge.choices import SourceKind, TrainingKind
 from knowledge.errors import AlreadyTaught
@@ -128,9 +128,10 @@ def _answers_of(business_id: int, bot_id: int | None, now: datetime) -> Source:
 
 
 def forget_bot(*, business_id: int, bot_id: int, requested_by: str, now: datetime) -> None:
-    """When a bot is deleted: what only it was taught goes with it."""
+    """When a bot is deleted: what only it was taught goes with it, and how it answered and was tested."""
     for source_id in Source.objects.for_business(business_id).filter(bot_id=bot_id).values_list("pk", flat=True):
         delete_source(business_id=business_id, source_id=source_id, requested_by=requested_by, now=now)
+    cleaning.forget_bot(business_id=business_id, bot_id=bot_id)
 
 
 def receive_file(*, file_id: UUID, ticket: str, stream: IO[bytes], now: datetime) -> None:

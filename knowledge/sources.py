@@ -80,10 +80,14 @@ def check_stored_bytes(*, business_id: int, more: int) -> None:
 
 
 def train(*, sources: Sequence[Source], kind: TrainingKind, requested_by: str, now: datetime) -> TrainingJob | None:
-    """Has sources of one bot trained: by a new job, or by the one that is under way. None when all are in training."""
+    """Has sources of one bot trained: by a new job, or by the one that is under way. None when all are in training.
+
+    Those that are being read at this moment are read once more when that is done, as they may have changed.
+    """
     business_id, bot_id = sources[0].business_id, sources[0].bot_id
-    waiting = Source.objects.for_business(business_id).filter(pk__in=[source.pk for source in sources])
-    waiting = waiting.exclude(status__in=[*IN_TRAINING, SourceStatus.PENDING, SourceStatus.UPLOAD_FAILED])
+    chosen = Source.objects.for_business(business_id).filter(pk__in=[source.pk for source in sources])
+    chosen.filter(status=SourceStatus.TRAINING).update(changed_in_training=True)
+    waiting = chosen.exclude(status__in=[*IN_TRAINING, SourceStatus.PENDING, SourceStatus.UPLOAD_FAILED])
     ids = list(waiting.select_for_update().values_list("pk", flat=True))
     if not ids:
         return None
@@ -132,6 +136,7 @@ def _give(job: TrainingJob, source_ids: list[UUID]) -> None:
     job.source_ids = list(dict.fromkeys([*job.source_ids, *source_ids]))
     job.finished_source_ids = [done for done in job.finished_source_ids if done not in source_ids]
     job.save(update_fields=["source_ids", "finished_source_ids"])
+    runs.forget_checks(source_ids, job.pk)
     sources = Source.objects.filter(pk__in=source_ids)
     sources.update(status=SourceStatus.QUEUED, error="", progress_done=0, progress_total=0)
 

@@ -26,10 +26,10 @@ from knowledge.choices import (
 from knowledge.crawling import listed_pages, normalized, pages_among, site_of
 from knowledge.errors import EmbeddingError
 from knowledge.fetching import FetchError
-from knowledge.limits import MAX_TRAINING_ATTEMPTS
+from knowledge.limits import MAX_DOCUMENTS, MAX_TRAINING_ATTEMPTS
 from knowledge.models import Chunk, CuratedAnswer, Document, Source, UploadedFile
 from knowledge.reading import Desk
-from knowledge.runs import Run, SliceOver, Superseded, claim
+from knowledge.runs import Run, SliceOver, Superseded, claim, forget_checks
 from knowledge.storing import Reading, keep, remove_rows
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def train(*, business_id: int, job_id: object) -> None:
         with run.pulse(), Desk(run.job_id) as desk:
             is_over = False
             while not is_over:
-                for source_id in run.waiting_sources():
-                    _train_source(run, desk, source_id)
+                while waiting := run.waiting_sources():
+                    _train_source(run, desk, waiting[0])
                 run.go_on(TrainingStage.TIDYING)
                 indexing.finish_training(business_id=business_id, now=timezone.now())
                 is_over = run.finish(now=timezone.now())
@@ -95,17 +95,16 @@ def _train_source(run: Run, desk: Desk, source_id: object) -> None:
 def _begin(run: Run, source_id: object) -> Source:
     with business_scope(run.business_id):
         source = _locked(run, source_id)
-        source.status, source.error = SourceStatus.TRAINING, ""
-        source.progress_done = source.progress_total = 0
-        source.save(update_fields=["status", "error", "progress_done", "progress_total"])
+        source.status, source.error, source.changed_in_training = SourceStatus.TRAINING, "", False
+        source.save(update_fields=["status", "error", "changed_in_training"])
     return source
 
 
 def _locked(run: Run, source_id: object) -> Source:
     """The source, which nobody deletes until the transaction ends. Raises Superseded, SourceGone."""
     run.hold(now=timezone.now())
-    sources = Source.objects.for_business(run.business_id).filter(pk=source_id)
-    source: Source | None = sources.select_for_update().first()
+    rows = Source.objects.for_business(run.business_id).filter(pk=source_id)
+    source: Source | None = rows.select_for_update().first()
     if source is None:
         raise SourceGone
     return source
@@ -115,8 +114,11 @@ def _locked(run: Run, source_id: object) -> Source:
 
 
 def _find(run: Run, desk: Desk, source: Source) -> None:
-    """The documents to begin with, noted as found by this job. A second time it finds the same and changes nothing."""
+    """The documents to begin with, noted as found by this job, all or none; so a later slice need not look again."""
     run.go_on(TrainingStage.FINDING)
+    with business_scope(run.business_id):
+        if Document.objects.filter(source=source, found_in=run.job_id).exists():
+            return
     keys = _listed(desk, source) if source.kind in FETCHED_KINDS else None
     with business_scope(run.business_id):
         source = _locked(run, source.pk)
@@ -150,7 +152,7 @@ def _own_keys(source: Source) -> list[str]:
 def _expect(run: Run, source: Source, keys: Iterable[str], *, depth: int) -> None:
     """Notes documents as found by this job, up to the limit of the source."""
     known = Document.objects.filter(source=source)
-    room = source.page_limit - known.filter(found_in=run.job_id).count() if source.kind in FETCHED_KINDS else None
+    room = _room(run, source) if source.kind in FETCHED_KINDS else None
     wanted = list(dict.fromkeys(keys))
     met = set(known.filter(found_in=run.job_id, key__in=wanted).values_list("key", flat=True))
     fresh = [key for key in wanted if key not in met][:room]
@@ -171,6 +173,13 @@ def _expect(run: Run, source: Source, keys: Iterable[str], *, depth: int) -> Non
             if key not in present
         ]
     )
+
+
+def _room(run: Run, source: Source) -> int:
+    """For how many more pages there is room, in the limit of the source and in that of the business."""
+    in_source = source.page_limit - Document.objects.filter(source=source, found_in=run.job_id).count()
+    others = Document.objects.for_business(source.business_id).exclude(source=source).count()
+    return max(0, int(min(in_source, MAX_DOCUMENTS - others)))
 
 
 # --- Reading
@@ -266,10 +275,16 @@ def _parts(chunk_ids: list[int]) -> Iterator[list[int]]:
 
 
 def _settle(run: Run, source: Source) -> None:
-    """What this job has not met is gone from the source; the source is trained if anything of it is."""
+    """What this job has not met is gone from the source; the source is trained if anything of it is.
+
+    One that was changed meanwhile stays with the job, which takes it up once more.
+    """
     now = timezone.now()
     with business_scope(run.business_id):
         source = _locked(run, source.pk)
+        if source.changed_in_training:
+            forget_checks([source.pk], run.job_id)
+            return
         documents = Document.objects.filter(source=source)
         remove_rows(documents.exclude(found_in=run.job_id))
         trained = documents.filter(status=DocumentStatus.TRAINED)

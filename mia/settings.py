@@ -53,8 +53,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "mia.apps.MiaConfig",  # Before django_rq, whose rqworker it replaces.
     "django_rq",
-    "mia.apps.MiaConfig",
     "accounts",
     "miners",
     "knowledge",

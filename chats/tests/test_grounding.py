@@ -11,7 +11,8 @@ from django.utils import timezone
 from accounts.tenancy import platform_scope
 from chats.models import Bot
 from chats.tests.callers import Caller, conversation_of, job_of, logs_of
-from knowledge.models import RetrievalLog, UnansweredQuestion
+from knowledge import snapshot
+from knowledge.models import ModelConfigVersion, RetrievalLog, UnansweredQuestion
 from knowledge.tests.pages import teach, teach_answer
 from miners.choices import JobState
 from miners.models import Attempt, Job
@@ -77,15 +78,31 @@ def test_a_marker_that_its_sentence_does_not_bear_out_is_taken_out_everywhere(ta
 
 
 def test_thin_evidence_is_refused_without_a_miner(taught: Bot, visitor: Caller) -> None:
-    reply = visitor.asked("Wie alt ist das Universum?")
+    reply = visitor.asked("How old is the universe?")
     assert (reply["status"], reply["citations"]) == ("completed", [])
-    assert reply["response"].startswith("Darauf habe ich leider keine Antwort")
+    assert reply["response"].startswith("I do not have an answer to that")
     job = job_of(reply)
     with platform_scope():
         assert (job.state, job.attempt_count, Attempt.objects.count()) == (JobState.COMPLETED, 0, 0)
-        assert UnansweredQuestion.objects.get().question == "Wie alt ist das Universum?"
-    assert [log.message for log in logs_of(reply)] == ["Wie alt ist das Universum?", reply["response"]]
+        assert UnansweredQuestion.objects.get().question == "How old is the universe?"
+    assert [log.message for log in logs_of(reply)] == ["How old is the universe?", reply["response"]]
     assert visitor.get(reply["poll_url"]).json()["result"]["response"] == reply["response"]
+
+
+def test_the_refusal_is_in_the_visitors_language_or_in_the_businesss_words(taught: Bot, visitor: Caller) -> None:
+    teach(taught.business_id, ("Rückgabe", "Fahrräder können innerhalb von dreißig Tagen zurückgegeben werden.", ""))
+    assert visitor.asked("Wie alt ist das Universum?")["response"].startswith("Darauf habe ich leider keine Antwort")
+    with platform_scope():
+        own = {"business_id": taught.business_id, "bot_id": taught.pk}
+        ModelConfigVersion.objects.create(**own, number=1, state="active", refusal_text="No idea, sorry!")
+    snapshot.forget(taught.business_id)
+    assert visitor.asked("How old is the universe?")["response"] == "No idea, sorry!"
+
+
+def test_a_question_in_another_language_is_left_to_a_model_that_reads_both(taught: Bot, visitor: Caller) -> None:
+    reply = visitor.asked("¿Cuántos días tengo para devolver una bicicleta?")
+    assert reply["status"] == "queued"
+    assert RETURNS in job_of(reply).messages[0]["content"]
 
 
 def test_a_greeting_is_not_refused(taught: Bot, visitor: Caller) -> None:

@@ -33,6 +33,9 @@ class Source(DetachedTenantModel, TimestampedModel):
         _("status"), max_length=20, choices=SourceStatus.choices, default=SourceStatus.CREATED, db_index=False
     )
     error = models.CharField(_("what went wrong"), max_length=500, blank=True)
+    changed_in_training = models.BooleanField(
+        default=False, editable=False, help_text="It was changed while it was trained, and has to be trained once more."
+    )
     progress_done = models.PositiveIntegerField(_("done"), default=0, editable=False)
     progress_total = models.PositiveIntegerField(_("of"), default=0, editable=False)
     content_hash = models.CharField(_("fingerprint"), max_length=64, blank=True, editable=False)

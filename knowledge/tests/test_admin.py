@@ -178,3 +178,12 @@ def test_documents_chunks_and_trainings_are_readable(owner: Client, business: Bu
 
 def test_an_empty_list_says_what_to_do(owner: Client) -> None:
     assert "Teach your bot" in owner.get(LIST).content.decode()
+
+
+def test_a_deleted_bot_takes_along_what_only_it_was_taught(owner: Client, business: Business) -> None:
+    bot = BotFactory(business=business)
+    add_source(business, kind="text", text="For Dora alone.", bot_id=bot.pk)
+    shared = add_source(business, kind="text", text="For every bot.")
+    response = owner.post(reverse("admin:chats_bot_delete", args=[bot.pk]), {"post": "yes"})
+    assert response.status_code == 302
+    assert only(business).pk == shared.pk

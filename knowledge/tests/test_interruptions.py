@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import django_rq
 import pytest
 from django.conf import settings
 from django.db import connection, connections, transaction
 from django.db.utils import DatabaseError, IntegrityError
 from django.utils import timezone
 from pytest_django import Settings
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
 
 from accounts.models import Business
 from accounts.tenancy import business_scope, platform_scope
@@ -333,3 +336,48 @@ def test_nothing_of_a_departed_business_stays(business: Business, other_business
         for model in cleaning.own_tables():
             assert not model._default_manager.filter(business_id=business.pk).exists(), model
     assert not storage.files().exists(key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_changes_while_it_is_trained_is_trained_once_more(business: Business, site: Site) -> None:
+    site.page("/a", "A", "The first words of this page. " * 5)
+    source = add_source(business, location=site.url("/a"))
+    first = fixed(site.pages["/a"])
+
+    def change_meanwhile() -> Answer:
+        answer = first()
+        site.page("/a", "A", "The second words of this page. " * 5)
+        with business_scope(business.pk):
+            services.train_again(chosen=[source], requested_by="test", now=timezone.now())
+        connections.close_all()
+        return answer
+
+    site.pages["/a"] = change_meanwhile
+    assert train(business).status == "completed"
+    assert "second words" in chunks(business)[0].words
+    assert fresh(business, source).status == "trained"
+
+
+@pytest.mark.django_db
+def test_a_text_changed_after_its_turn_is_read_again_by_the_same_job(business: Business) -> None:
+    source = add_source(business, kind="text", text="First words.")
+    job = queue(business, source)
+    run = runs.claim(business_id=business.pk, job_id=str(job.pk), now=timezone.now())
+    assert run is not None
+    with training.Desk(run.job_id) as desk:
+        training._train_source(run, desk, source.pk)
+    with business_scope(business.pk):
+        Source.objects.update(text="Second words.")
+        services.train_again(chosen=[source], requested_by="test", now=timezone.now())
+    run.hand_on(now=timezone.now())
+    train(business)
+    assert [chunk.words for chunk in chunks(business)] == ["Second words."]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_takes_it_from_the_queue(business: Business) -> None:
+    source = add_source(business, kind="text", text="Words.")
+    queue(business, source)
+    job_queue = django_rq.get_queue("training")
+    SimpleWorker([job_queue], connection=job_queue.connection, serializer=JSONSerializer).work(burst=True)
+    assert fresh(business, source).status == "trained"

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from accounts.models import Business
 from accounts.tenancy import business_scope, platform_scope
 from accounts.tests.factories import BusinessFactory
-from knowledge import postings, ranking, versions
+from knowledge import ann, postings, ranking, versions
 from knowledge.choices import Fusion, VersionState
 from knowledge.embeddings import registry
 from knowledge.embeddings.scripted import ScriptedEmbedder
@@ -170,3 +170,24 @@ class TestFusion:
     def test_scores_between_their_extremes_keep_their_distances(self) -> None:
         fused = dict(ranking.fuse(dense={}, lexical={1: 3.0, 2: 2.0, 3: 1.0}, fusion=Fusion.MIN_MAX, provider="x"))
         assert fused == {1: 1.0, 2: 0.5, 3: 0.0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_business_gets_an_index_of_its_own_and_nobody_else_s_rows(settings: Settings) -> None:
+    settings.KNOWLEDGE_EXACT_SCAN_CHUNKS = 3
+    business, small = BusinessFactory(), BusinessFactory()
+    teach(business.pk, *PAGES)
+    teach(small.pk, PAGES[0])
+    with platform_scope():
+        assert dict(EmbeddingVersion.objects.values_list("business_id", "has_index")) == {
+            business.pk: True,
+            small.pk: False,
+        }
+        version = EmbeddingVersion.objects.get(business_id=business.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [ann.index_name(version)])
+        (definition,) = cursor.fetchone()
+    assert f"business_id = {business.pk}" in definition
+    assert f"embedding_version_id = {version.pk}" in definition
+    assert titles(find(business, "return a bicycle"))[0] == "Returns"
+    ann.drop_index(version)

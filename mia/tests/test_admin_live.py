@@ -9,11 +9,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Business, User
 from accounts.tenancy import platform_scope
 from chats.models import Bot, ChatLog
 from chats.tests.factories import BotFactory, ChatLogFactory
 from chats.tests.talks import make_talk, reread
+from knowledge.models import Source
+from knowledge.tests.factories import add_source, queue, train
 from mia.tests.screens import Screen, free_port, running_platform
 from miners.choices import JobState, MinerStatus
 from miners.leader import Dispatcher
@@ -185,3 +187,19 @@ def test_a_dangerous_button_asks_first(root: User, show: Callable[[User], Screen
     screen.wait_for("document.body.innerText.includes('is now banned')")
     miner.refresh_from_db()
     assert "sends noise" in miner.trust_reason
+
+
+def test_sources_are_followed_while_they_are_trained(
+    business: Business, alice: User, show: Callable[[User], Screen]
+) -> None:
+    source = add_source(business, kind="text", title="House rules", text="We open at nine.")
+    queue(business, source)
+    screen = show(alice)
+    screen.go("/admin/knowledge/source/")
+    chip = "document.querySelector('[data-source] .mia-chip').textContent"
+    screen.wait_for(f"{chip} === 'Waiting for training'")
+    with platform_scope():
+        Source.objects.update(status="training", progress_done=3, progress_total=9)
+    screen.wait_for("document.querySelector('[data-source] small').textContent === '3 of 9'")
+    train(business)
+    screen.wait_for(f"{chip} === 'Trained'")

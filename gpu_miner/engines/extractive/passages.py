@@ -148,7 +148,8 @@ def _joined_lines(facts: str) -> list[str]:
     joined: list[str] = []
     for line in (raw.rstrip() for raw in facts.splitlines()):
         before = joined[-1] if joined else ""
-        goes_on = len(before) >= WRAPPED_LINE_CHARS and not _TERMINAL.search(before) and line and not _starts_anew(line)
+        is_open = len(before) >= WRAPPED_LINE_CHARS and not _TERMINAL.search(before) and not _MARKER.match(before)
+        goes_on = is_open and line and not _starts_anew(line)
         if goes_on:
             joined[-1] = f"{before} {line.strip()}"
         else:

@@ -29,6 +29,7 @@ from chats.choices import Role as ChatRole
 from chats.models import ChatLog, Conversation
 from chats.tests.issuers import Dashboard, make_dashboard
 from chats.tokens import session_token, stream_token
+from knowledge.models import RetrievalLog, TestRun
 from miners.models import Attempt, EnrolmentToken, Job, Miner
 from miners.tests.factories import hold, make_job, make_miner
 
@@ -94,6 +95,9 @@ SHAPES: dict[str, Shape] = {
     "chats.ChatLog.citations": lambda owner: [{"title": owner.text(ChatLog, "citations"), "url": "https://a.example"}],
     "chats.ChatLog.tool_calls": lambda owner: tool_calls(owner.text(ChatLog, "tool_calls")),
     "chats.AgentSeat.seen_at": lambda owner: timezone.now() - timedelta(hours=1),
+    "knowledge.RetrievalLog.timings": lambda owner: {"dense_ms": 1.5},
+    "knowledge.RetrievalLog.passages": lambda owner: [{"title": owner.text(RetrievalLog, "passages"), "chunk_id": 1}],
+    "knowledge.TestRun.results": lambda owner: [{"question": owner.text(TestRun, "results"), "passed": True}],
     "miners.Job.topic": lambda owner: f"conversation:{owner.session_id}",
     "miners.Job.kind": lambda owner: "chat",
     "miners.Job.state": lambda owner: "completed",
