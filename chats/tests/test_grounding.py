@@ -38,7 +38,9 @@ def end(reply: dict[str, Any], output: str) -> Job:
     now = timezone.now() + timedelta(seconds=1)
     with platform_scope():
         Job.objects.filter(pk=reply["job_id"]).update(state=JobState.COMPLETED, output=output, finished_at=now)
-        return announce_end(job_of(reply).pk, now)
+        job = job_of(reply)
+        announce_end(job, now)
+        return job
 
 
 def receipt_of(reply: dict[str, Any]) -> RetrievalLog:

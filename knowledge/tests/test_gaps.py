@@ -112,7 +112,7 @@ def test_a_draft_comes_from_the_network_and_waits_for_approval(shop: Business) -
     assert PARAPHRASES[0] in job.messages[1]["content"]
     with platform_scope():
         Job.objects.filter(pk=job.pk).update(state=JobState.COMPLETED, output="We rent tandems.", finished_at=now)
-        announce_end(job.pk, now)
+        announce_end(Job.objects.get(pk=job.pk), now)
     (cluster,) = clusters()
     assert (cluster.draft, cluster.status) == ("We rent tandems.", ClusterStatus.DRAFTED)
 
@@ -125,7 +125,7 @@ def test_a_draft_does_not_overwrite_what_people_wrote(shop: Business) -> None:
     with platform_scope():
         QuestionCluster.objects.update(draft="My own words.")
         Job.objects.filter(pk=job.pk).update(state=JobState.COMPLETED, output="A machine's.", finished_at=now)
-        announce_end(job.pk, now)
+        announce_end(Job.objects.get(pk=job.pk), now)
     assert clusters()[0].draft == "My own words."
 
 

@@ -30,7 +30,7 @@ from mia.tests.chaos.site import STRANGE, free_port, until
 from mia.tests.sweep.api import PUBLIC, WHO_MAY, operations
 from mia.tests.sweep.asgi import call, run
 from mia.tests.sweep.conftest import _nothing_remembered, judge, world  # noqa: F401  (fixtures)
-from mia.tests.sweep.identities import bearer, identities
+from mia.tests.sweep.identities import bearer, identities, ids_of
 from mia.tests.sweep.judge import Judge
 from mia.tests.sweep.world import World
 from miners.models import Job
@@ -68,7 +68,7 @@ def test_m20_no_get_changes_a_row_but_a_miners_poll(world: World, judge: Judge) 
         for operation in operations():
             if not operation.is_safe:
                 continue
-            path = operation.address({"session_id": world.a.session_id, "job_id": world.a[Job].pk})
+            path = operation.address({**ids_of(world.a), "job_id": world.a[Job].pk})
             before = judge.watch.everything()
             for identity in people:
                 assert (await call("GET", path, query="wait=0", headers=identity.headers)).status < 500
@@ -175,7 +175,7 @@ def test_m31_nothing_is_public_but_what_is_meant_to_be(world: World) -> None:  #
     async def scenario() -> dict[str, Any]:
         found = {}
         for operation in operations():
-            path = operation.address({"session_id": world.a.session_id, "job_id": world.own_job.pk, "miner_id": 1})
+            path = operation.address({**ids_of(world.a), "job_id": world.own_job.pk, "miner_id": 1})
             found[operation.id] = await call(operation.method.upper(), path, query="wait=0")
         return found
 

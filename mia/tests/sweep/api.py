@@ -127,6 +127,10 @@ class Operation:
     def query_names(self) -> list[str]:
         return [item["name"] for item in self.described.get("parameters", []) if item["in"] == "query"]
 
+    @property
+    def media_types(self) -> set[str]:
+        return set(self.described.get("requestBody", {}).get("content", {}))
+
     def address(self, ids: Json) -> str:
         path = self.path
         for name in self.path_names:
