@@ -35,9 +35,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="embedding",
             name="bot_id",
-            field=models.BigIntegerField(
-                blank=True, help_text="As its chunk has it.", null=True, verbose_name="bot"
-            ),
+            field=models.BigIntegerField(blank=True, help_text="As its chunk has it.", null=True, verbose_name="bot"),
         ),
         migrations.AddField(
             model_name="modelconfigversion",

@@ -147,9 +147,7 @@ class Embedding(DetachedTenantModel):
     """The vector of one chunk in one version; the database refuses one of another size than its version's."""
 
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("chunk"))
-    bot_id = models.BigIntegerField(
-        _("bot"), null=True, blank=True, help_text=_("As its chunk has it.")
-    )
+    bot_id = models.BigIntegerField(_("bot"), null=True, blank=True, help_text=_("As its chunk has it."))
     embedding_version = models.ForeignKey(
         EmbeddingVersion, on_delete=models.CASCADE, related_name="embeddings", verbose_name=_("version")
     )

@@ -207,7 +207,10 @@ def test_odd_questions_and_facts_are_no_crash(question: str, facts: str) -> None
 
 
 def test_a_quote_of_a_numbered_source_carries_its_number() -> None:
-    facts = "[1] About our shop › Shipping within the United Kingdom and abroad\nStandard delivery costs 4.90 euros.\n\n[2] Returns\nYou may return a bicycle within 30 days."
+    facts = (
+        "[1] About our shop › Shipping within the United Kingdom and abroad\nStandard delivery costs 4.90 euros.\n\n"
+        "[2] Returns\nYou may return a bicycle within 30 days."
+    )
     system = f"Answer from the facts.\n<facts>\nWe sell bicycles.\n</facts>\n\n<facts>\n{facts}\n</facts>"
     asked = "Within how many days may I return a bicycle?"
     reply = compose(material_of([{"role": "system", "content": system}, {"role": "user", "content": asked}]))
