@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -289,7 +289,3 @@ class EmbeddingVersionAdmin(ReadOnlyAdmin):
     @column(description=_("vectors"), ordering="vector_count")
     def vectors(self, version: EmbeddingVersion) -> str:
         return phrases.count(getattr(version, "vector_count", 0))
-
-
-def receipt_url(log: RetrievalLog) -> str:
-    return reverse("admin:knowledge_retrievallog_change", args=[log.pk])
