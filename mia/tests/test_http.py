@@ -310,7 +310,7 @@ class TestFetch:
     def test_it_introduces_itself_and_sends_given_headers(self, server):
         fetch(server.says("/", b""), headers={"If-None-Match": "x"})
         headers = server.seen[0][1]
-        assert (headers["User-Agent"], headers["If-None-Match"]) == ("MIA", "x")
+        assert (headers["User-Agent"], headers["If-None-Match"]) == ("MIA/0.1", "x")
 
     def test_proxies_and_passwords_of_this_machine_are_not_used(self, server, monkeypatch, tmp_path):
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password hunter2")
