@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from redis.exceptions import RedisError
 
 from accounts.audit import Actor, record_audit
@@ -18,8 +20,10 @@ from accounts.tenancy import business_scope, platform_scope
 from chats.choices import Role
 from chats.models import ChatLog, Conversation, IdempotencyRecord, Lead
 from knowledge import privacy
+from knowledge.drafting import TOPIC as DRAFT_TOPIC
 from mia.lib.redis import sync_redis
 from miners.models import Job
+from miners.services import cancel_job
 from miners.streams import state_key, stream_key
 
 MESSAGE_FIELDS = ("timestamp", "role", "message", "citations", "author_name")
@@ -64,7 +68,7 @@ def export_visitor(*, business: Business, identity: str) -> dict[str, Any]:
         }
 
 
-def erase_visitor(*, business: Business, identity: str, actor: Actor) -> int:
+def erase_visitor(*, business: Business, identity: str, actor: Actor, now: datetime) -> int:
     """Removes a visitor's conversations with everything in them and about them; how many rows went.
 
     The audit trail keeps that it was done, not for whom. Jobs keep their figures, for money, and lose their words.
@@ -74,7 +78,11 @@ def erase_visitor(*, business: Business, identity: str, actor: Actor) -> int:
         topics = [conversation.topic for conversation in visitor.conversations]
         words = _words(visitor)
         gone = privacy.erase(business_id=business.pk, conversation_ids=visitor.session_ids, words=words)
-        jobs = Job.objects.filter(business_id=business.pk, topic__in=topics)
+        jobs = Job.objects.filter(business_id=business.pk).filter(
+            Q(topic__in=topics) | Q(pk__in=_drafts(business, words))
+        )
+        for job in jobs.live():
+            cancel_job(job=job, now=now)
         _forget_streams(jobs.values_list("pk", flat=True))
         gone += jobs.update(messages=[], output="", tools=[], tool_calls=None, resume_text="")
         gone += _forget_replies(business, visitor)
@@ -96,6 +104,13 @@ def _words(visitor: Visitor) -> list[str]:
     named += [value for pair in leads.values_list("email", "phone") for value in pair]
     is_telling = "@" in visitor.identity or sum(char.isdigit() for char in visitor.identity) > 5
     return sorted({word for word in [*named, visitor.identity if is_telling else ""] if word})
+
+
+def _drafts(business: Business, words: Sequence[str]) -> list[UUID]:
+    """Jobs that drafted an answer to a question in which the visitor gave an address."""
+    drafts = Job.objects.filter(business_id=business.pk, topic__startswith=f"{DRAFT_TOPIC}:")
+    asked = drafts.annotate(asked=Cast("messages", TextField()))
+    return [pk for word in words for pk in asked.filter(asked__icontains=word).values_list("pk", flat=True)]
 
 
 def _forget_replies(business: Business, visitor: Visitor) -> int:

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -207,10 +207,10 @@ class RetrievalLogAdmin(NamedRowsMixin, ActionsModelAdmin[RetrievalLog]):
     ordering = ["-created_at"]
     show_full_result_count = False
     fields = [
-        "query", "rewritten_query", "came_to", "evidence_shown", "whom", "language", "model", "miner_name", "fusion",
+        "query", "rewritten_query", "outcome", "evidence_shown", "whom", "language", "model", "miner_name", "fusion",
         "embedding_version", "model_config", "prompt_hash", "took", "created_at", "found",
     ]  # fmt: skip
-    readonly_fields = ["came_to", "evidence_shown", "whom", "took", "found"]
+    readonly_fields = ["evidence_shown", "whom", "took", "found"]
     page_actions = ("replay_it",)
     empty_hint = _("Each answer of a bot that was taught something leaves a receipt here.")
 
@@ -273,10 +273,9 @@ class EmbeddingVersionAdmin(ReadOnlyAdmin):
     list_filter = [("state", ChoicesDropdownFilter)]
     ordering = ["-created_at"]
     fields = [
-        "provider", "model", "version", "dimensions", "prefix", "query_prefix", "chunker_version", "state_shown",
+        "provider", "model", "version", "dimensions", "prefix", "query_prefix", "chunker_version", "state",
         "threshold", "calibrated_at", "has_index", "error", "created_at", "activated_at",
     ]  # fmt: skip
-    readonly_fields = ["state_shown"]
     empty_hint = _("The first training makes the first version.")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
@@ -290,7 +289,3 @@ class EmbeddingVersionAdmin(ReadOnlyAdmin):
     @column(description=_("vectors"), ordering="vector_count")
     def vectors(self, version: EmbeddingVersion) -> str:
         return phrases.count(getattr(version, "vector_count", 0))
-
-
-def receipt_url(log: RetrievalLog) -> str:
-    return reverse("admin:knowledge_retrievallog_change", args=[log.pk])

@@ -57,8 +57,8 @@ class QuestionClusterAdmin(NamedRowsMixin, ActionsModelAdmin[QuestionCluster]):
     list_filter = [("status", ChoicesDropdownFilter), ("last_asked_at", RangeDateTimeFilter)]
     search_fields = ["question", "draft"]
     ordering = ["-size", "-last_asked_at"]
-    fields = ["question", "state", "size", "draft", "asked", "whom"]
-    readonly_fields = ["state", "size", "asked", "whom"]
+    fields = ["question", "status", "size", "draft", "asked", "whom"]
+    readonly_fields = ["status", "size", "asked", "whom"]
     page_actions = ("draft_it", "approve_it", "dismiss_it")
     empty_hint = _("When a bot does not know an answer, the question appears here, with others that ask the same.")
 
@@ -129,8 +129,8 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
     list_select_related = ["cluster"]
     search_fields = ["question"]
     ordering = ["-asked_at"]
-    fields = ["question", "why", "again", "retested_at", "whom", "language", "asked_at"]
-    readonly_fields = ["why", "again", "whom"]
+    fields = ["question", "reason", "retest", "retested_at", "whom", "language", "asked_at"]
+    readonly_fields = ["whom"]
     empty_hint = _("Questions that a bot could not answer, or answered badly, appear here one by one.")
 
     @column(description=_("why"), ordering="reason", label={"no_evidence": "warning", "bad_rating": "danger"})

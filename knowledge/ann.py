@@ -16,8 +16,8 @@ from knowledge import databases
 from knowledge.models import Embedding, EmbeddingVersion
 
 MOST_INDEXED_DIMENSIONS: Final = 4000
-LINKS: Final = 24
-EFFORT: Final = 128
+LINKS: Final = 16
+EFFORT: Final = 64
 BUILD_MEMORY: Final = "512MB"
 IS_VALID: Final = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relname = %s"
 

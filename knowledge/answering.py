@@ -23,6 +23,8 @@ __all__ = ["Asked", "Grounding", "conclude", "ground"]
 # Fewer words than this with a meaning of their own are a greeting or a thank-you more often than a question.
 FEWEST_WORDS: Final = 1
 FACTS_COVERAGE: Final = 0.5
+# A passage with less of the best one's evidence is about something else.
+RELEVANT_SHARE: Final = 0.3
 WITHOUT_MEANING: Final = frozenset({"hashed", "scripted"})
 
 
@@ -143,7 +145,10 @@ def _worth_telling(found: Found, *, is_foreign: bool) -> list[Passage]:
 
     Across languages an embedder without meaning finds no evidence, whatever there is; the model reads for itself.
     """
-    return list(found.passages) if found.is_enough or is_foreign else []
+    if is_foreign:
+        return list(found.passages)
+    needed = RELEVANT_SHARE * found.evidence
+    return [passage for passage in found.passages if passage.evidence >= needed] if found.is_enough else []
 
 
 def _is_foreign(asked: Asked, snapshot: Snapshot) -> bool:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from knowledge.answering import Grounding
 
 MAX_QUERY_CHARS: Final = 4_000
-FIELDS: Final = ("id", "outcome", "citations", "passages", "language")
 
 READ: Final = """
 SELECT r.id, r.outcome, r.citations, r.passages,

@@ -73,6 +73,13 @@ def test_private_outbound_addresses_are_found_in_production_only(production):
     assert found() == []
 
 
+def test_listed_loopback_networks_are_found_in_production_only(production):
+    production.OUTBOUND_LOOPBACK_NETWORKS = ["127.0.0.2/32"]
+    assert found() == ["mia.E007"]
+    production.APP_ENV = "test"
+    assert found() == []
+
+
 @pytest.mark.parametrize(
     "layer",
     [

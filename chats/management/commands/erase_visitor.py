@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils import timezone
 
 from accounts.businesses import business_named
 from chats.privacy import erase_visitor
@@ -22,5 +23,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         business = business_named(options["business"])
-        gone = erase_visitor(business=business, identity=options["visitor"], actor=None)
+        gone = erase_visitor(business=business, identity=options["visitor"], actor=None, now=timezone.now())
         self.stdout.write(f"{gone} rows erased.")
