@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from accounts.tenancy import platform_scope
 from mia.lib.redis import sync_redis
-from miners import network, reaper, trust
+from miners import limits, network, reaper, trust
 from miners.hearing import Hearing
 from miners.network import Latency
 
@@ -91,7 +91,7 @@ class Dispatcher:
             Duty(TICK_S, self._reap),
             Duty(TICK_S, self._show),
             Duty(5.0, self._measure),
-            Duty(5.0, self._send_canaries),
+            Duty(limits.CANARIES_LOOKED_FOR_EVERY.total_seconds(), self._send_canaries),
             Duty(10.0, self._sample),
             *[Duty(every_s, _in_platform_scope(path)) for path, every_s in settings.DISPATCHER_DUTIES.items()],
         ]

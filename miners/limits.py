@@ -42,3 +42,6 @@ CANARY_WINDOW: Final = 50
 FORGERIES_TO_SUSPECT: Final = 3
 CANARY_EVERY_IN_PROBATION: Final = timedelta(seconds=20)
 CANARY_EVERY: Final = timedelta(minutes=15)
+CANARIES_LOOKED_FOR_EVERY: Final = timedelta(seconds=2)
+CANARIES_AT_ONCE: Final = 4
+MINERS_PER_CANARY: Final = 100

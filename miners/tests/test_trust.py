@@ -106,6 +106,13 @@ def test_each_idle_miner_gets_one_canary_at_a_time(canary: Canary) -> None:
     assert (due(), due()) == (3, 0)
 
 
+def test_a_network_that_comes_online_at_once_is_tried_a_few_at_a_time(canary: Canary) -> None:
+    miners = [newcomer() for _ in range(limits.CANARIES_AT_ONCE + 2)]
+    assert (due(), due(), due()) == (limits.CANARIES_AT_ONCE, 2, 0)
+    with platform_scope():
+        assert CanaryTrial.objects.values("miner").distinct().count() == len(miners)
+
+
 def test_newcomers_are_tried_often_and_the_verified_now_and_then(canary: Canary) -> None:
     young, proven = newcomer(), make_miner()[0]
     assert due() == 2
