@@ -83,7 +83,7 @@ def test_live_page_changes_as_the_network_does(
     screen = show(root)
     screen.go(reverse("admin:network_live"))
     screen.wait_for("!document.querySelector('[data-empty]').hidden")
-    assert "--enrolment-token" in screen.do(lambda page: page.inner_text("[data-empty]"))
+    assert "/install.sh | sh -s -- --token" in screen.do(lambda page: page.inner_text("[data-empty]"))
 
     miner, _key = make_miner(name="rtx4090-basel", gpu_name="RTX 4090")
     tick()
