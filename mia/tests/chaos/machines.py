@@ -36,7 +36,8 @@ class Machine:
         return self
 
     def wait_until_online(self) -> "Machine":
-        online = "SELECT 1 FROM miners_miner WHERE name = %s AND last_active > now() - interval '3 s' AND status <> 'offline'"
+        heard = "last_active > now() - interval '3 s' AND status <> 'offline'"
+        online = f"SELECT 1 FROM miners_miner WHERE name = %s AND {heard}"
         until(lambda: self.site.sql(online, self.name), f"{self.name} to come; {self.said()}", 30)
         return self
 
