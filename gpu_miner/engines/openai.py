@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 LIST_TIMEOUT_S = 10.0
+# Servers that write well and do not list what they have: `transformers serve` without a hub, and some proxies. A model
+# that the operator named is then taken at their word.
+CANNOT_LIST = frozenset({404, 405, 500, 501})
 MAX_ERROR_BYTES = 64 * 1024
 EMBEDDING_CONTEXT = 512
 # What a job may set, beside its token limit; anything else stays between the platform and its prompt builder.
@@ -196,6 +199,8 @@ class OpenAIEngine:
                 timeout=(CONNECT_TIMEOUT_S, LIST_TIMEOUT_S),
                 allow_redirects=False,
             )
+            if self._options.model and response.status_code in CANNOT_LIST:
+                return [{"id": self._options.model}]
             response.raise_for_status()
             listed = as_list(as_object(response.json()).get("data"))
         except (requests.RequestException, ValueError) as error:

@@ -19,6 +19,7 @@ class FakeOpenAI:
         self.words = ["Our ", "shop ", "opens ", "at ", "nine ", "— ", "café ", "🚲."]
         self.mode = "stream"
         self.delay_s = 0.0
+        self.list_status = 200
         self.models: list[Json] = [{"id": "qwen", "max_model_len": 4096}, {"id": "other"}]
         self.bodies: list[Json] = []
         self.keys: list[str] = []
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._json(200, {"object": "list", "data": self.fake.models})
+        self._json(self.fake.list_status, {"object": "list", "data": self.fake.models})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -83,6 +83,22 @@ def test_a_server_without_models_is_unavailable(server: FakeOpenAI) -> None:
         engine(server)
 
 
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_named_model_of_a_server_that_cannot_list_is_taken_at_its_word(server: FakeOpenAI, status: int) -> None:
+    server.list_status = status
+    ready = engine(server, model="/models/mine")
+    assert ready.models()[0]["id"] == "/models/mine"
+    ready.run(asking("hello"), Recorder())
+    assert server.bodies[-1]["model"] == "/models/mine"
+
+
+@pytest.mark.parametrize(("status", "model"), [(401, "mine"), (500, "")])
+def test_a_refused_key_and_a_model_nobody_named_are_no_word(server: FakeOpenAI, status: int, model: str) -> None:
+    server.list_status = status
+    with pytest.raises(EngineUnavailable, match="answers"):
+        engine(server, model=model)
+
+
 def test_no_server_is_unavailable() -> None:
     with pytest.raises(EngineUnavailable, match="start it first"):
         OpenAIEngine(OpenAIOptions("http://127.0.0.1:9/v1"), slots=1).models()
