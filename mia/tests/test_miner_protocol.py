@@ -159,6 +159,8 @@ def test_new_limits_reach_a_running_miner(site: Site, start: Callable[..., Machi
     start("limited", {"text": TEXT, "delay_ms": 60}, slots=4)
     site.sql("UPDATE miners_miner SET max_slots = 1, config_pending = true WHERE name = 'limited'")
     until(lambda: not site.miner_named("limited")["config_pending"], "the miner to be told", 15)
+    # The poll that was parked before asks for four; this one uses it up.
+    ask(site, "Question").follow(20)
     asked = [ask(site, f"Question {number}") for number in range(3)]
     until(lambda: all(site.job(one.job_id)["state"] == "completed" for one in asked), "all answers", 30)
     starts = sorted(site.job(one.job_id)["started_at"] for one in asked)
