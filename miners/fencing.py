@@ -190,7 +190,7 @@ SET faults = j.faults + 1, fault_fence = j.fence, fence = CASE WHEN %(miner)s::b
                        THEN clock_timestamp() END
 WHERE j.id = %(job)s AND j.fence = %(fence)s AND j.state IN ('offered', 'running')
   AND (%(miner)s::bigint IS NULL OR j.miner_id = %(miner)s)
-RETURNING j.id, j.state, j.miner_id, j.faults
+RETURNING j.id, j.state, j.miner_id
 """
 
 # An idle job that gave way to a customer may come back to the same miner, but not for ever.

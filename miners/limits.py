@@ -28,6 +28,8 @@ AFFINITY_SEEN: Final = timedelta(seconds=10)
 RENEW_FROM_CHUNKS: Final = timedelta(seconds=1)
 
 FAULTS_BEFORE_FAILED: Final = 3
+SECOND_CHANCE: Final = timedelta(seconds=10)
+"""How long a job that nobody else can serve waits until the miner that lost it may have it again."""
 RETURNS_TO_ONE_MINER: Final = 50
 """How often an idle job may give way before the miners it was on are not asked again."""
 MAX_SLOTS: Final = 64

@@ -53,7 +53,7 @@ PARAMETERS: Final[dict[str, Any]] = {
 
 def reap(*, now: datetime) -> int:
     """Everything that has run out, once; how many jobs moved."""
-    return reap_unheard(now=now) + fault_overdue(now=now)
+    return reap_unheard(now=now) + fault_overdue(now=now) + give_second_chances(now=now)
 
 
 def reap_unheard(*, now: datetime) -> int:
@@ -89,6 +89,21 @@ def _fault_one(job_id: UUID, fence: int, *, lease_ran_out: bool, now: datetime) 
         if not locked or cursor.fetchone() is None:
             return False
         return fault(job_id, fence, outcome, reason=outcome.label, resume_text=resume_text, now=now)
+
+
+def give_second_chances(*, now: datetime) -> int:
+    """Jobs that every able miner has lost may go to those miners again: one that restarted is better than none."""
+    with platform_scope():
+        waiting = list(Job.objects.left_waiting(now - limits.SECOND_CHANCE)[:BATCH])
+        alone = [job.pk for job in waiting if not _has_another(job, now)]
+        given = Job.objects.queued().filter(pk__in=alone).update(tried=[])
+        if given:
+            transaction.on_commit(live.wake_dispatch)
+    return given
+
+
+def _has_another(job: Job, now: datetime) -> bool:
+    return Miner.objects.able_to_serve(job, now).exclude(pk__in=job.tried).exists()
 
 
 def expire_jobs(*, now: datetime) -> int:

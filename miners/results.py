@@ -135,8 +135,8 @@ def fault(
         )
         if row is None:
             return False
-        _, state, miner_id, faults = row
-        is_poison = faults > 1  # Each on another miner: a job is never offered to one that it faulted on.
+        _, state, miner_id = row
+        is_poison = Attempt.objects.filter(job_id=job_id, is_fault=True).exclude(miner=miner_id).exists()
         end_attempt(fence, outcome, reason=reason, now=now, is_fault=True, is_blamed=not is_poison)
         _blame(job_id, fence, miner_id, is_poison=is_poison)
         if state == JobState.QUEUED:

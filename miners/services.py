@@ -145,21 +145,6 @@ def queue_position(job: Job) -> QueuePosition:
     return QueuePosition(ahead + 1, int((ahead + 1) * TYPICAL_JOB_MS / max(slots, 1)))
 
 
-def has_capacity(*, job: Job, now: datetime) -> bool:
-    """Whether any miner that is online could take this job, busy or not."""
-    able = Miner.objects.online(now).exclude(status__in=[MinerStatus.OFFLINE, MinerStatus.DRAINING, MinerStatus.PAUSED])
-    able = able.filter(
-        trust__gte=max(job.min_trust, Trust.VERIFIED),
-        max_context__gte=job.context_tokens + job.max_tokens,
-        features__contains=job.features,
-        lanes__contains=[job.lane],
-        pause_requested=False,
-    )
-    if job.model:
-        able = able.filter(model_ids__contains=[job.model])
-    return able.exists()
-
-
 @transaction.atomic
 def create_enrolment_token(
     *, name: str, trust: Trust, max_uses: int, expires_at: datetime | None = None, created_by: User | None = None

@@ -128,6 +128,6 @@ def test_an_owner_chooses_the_kinds_of_jobs(lanes: list[str], given: str) -> Non
 def test_a_miner_that_takes_no_chats_is_no_capacity_for_them(fields: dict[str, Any]) -> None:
     miner, _key = make_miner()
     job = make_job()
-    assert services.has_capacity(job=job, now=miner.last_active)
+    assert Miner.objects.able_to_serve(job, miner.last_active).exists()
     Miner.objects.filter(pk=miner.pk).update(**fields)
-    assert not services.has_capacity(job=job, now=miner.last_active)
+    assert not Miner.objects.able_to_serve(job, miner.last_active).exists()

@@ -145,6 +145,37 @@ def test_the_first_fault_of_a_job_is_charged_to_its_miner_even_if_another_declin
     assert Miner.objects.get(pk=miner.pk).fault_count == 1
 
 
+def lost(miner: Miner, job: Job | None = None) -> Job:
+    """Faulted on this miner, longer ago than its second chance waits."""
+    held = hold(reload(job or make_job()), miner, acked=True)
+    change(held, lease_until=timezone.now() - SECOND)
+    reap()
+    change(held, progress_at=timezone.now() - limits.SECOND_CHANCE - SECOND)
+    return reload(held)
+
+
+def test_a_job_that_nobody_else_can_serve_goes_back_to_the_miner_that_lost_it() -> None:
+    miner, _ = make_miner()
+    make_miner(status=MinerStatus.DRAINING)
+    make_miner(max_context=64)
+    job = lost(miner)
+    assert job.tried == [miner.pk]
+    assert reap() == 1
+    assert reload(job).tried == []
+    lost(miner, job)
+    reap()
+    assert lost(miner, job).state == JobState.FAILED
+    assert Miner.objects.get(pk=miner.pk).fault_count == 3, "no other miner shows that the job is to blame"
+
+
+def test_a_job_that_another_miner_can_serve_waits_for_that_one() -> None:
+    miner, _ = make_miner()
+    job = lost(miner)
+    make_miner(slots_free=0, status=MinerStatus.BUSY)
+    assert reap() == 0
+    assert reload(job).tried == [miner.pk]
+
+
 def test_two_reapers_charge_one_fault() -> None:
     held, miner = running()
     change(held, lease_until=timezone.now() - SECOND)
