@@ -153,10 +153,6 @@ class Job:
         """The platform wants the text again from `next_offset`."""
         self.answer.confirm(next_offset)
 
-    @property
-    def has_unsent(self) -> bool:
-        return not self.muted and not self.cancelled and (self.answer.unsent > 0 or bool(self._tool_deltas))
-
     # --- the engine's side: engines.base.Stream
 
     def begin(self, *, continues: bool) -> None:
