@@ -19,6 +19,7 @@ DAY_S = 24 * 3600
 KEY_BUCKETS = {
     PrincipalKind.PUBLISHABLE: Bucket("chat-widget", rate_per_s=50, burst=200),
     PrincipalKind.SECRET: Bucket("chat-server", rate_per_s=200, burst=400),
+    PrincipalKind.CLIENT: Bucket("chat-client", rate_per_s=50, burst=200),
     PrincipalKind.DASHBOARD: Bucket("chat-dashboard", rate_per_s=50, burst=200),
 }
 BUSINESS_BUCKET = Bucket("chat-business", rate_per_s=200, burst=400)

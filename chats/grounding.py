@@ -22,17 +22,24 @@ def ground(bot: Bot, history: Sequence[ChatLog], question: Question) -> Groundin
     """None where the bot was taught nothing or nothing was asked. Two statements, or none."""
     if not question.message:
         return None
+    # A model with tools may find the answer with one of them.
+    may_refuse = not (question.tools or question.tool_results)
+    return ground_words(bot, history, question.message, context=question.context, may_refuse=may_refuse)
+
+
+def ground_words(
+    bot: Bot, history: Sequence[ChatLog], words: str, *, context: str, may_refuse: bool
+) -> Grounding | None:
     earlier = [log.message for log in history if log.role == Role.USER]
     return answering.ground(
         Asked(
             business_id=bot.business_id,
             bot_id=bot.pk,
-            question=question.message,
+            question=words,
             earlier=earlier[-LOOKED_BACK:],
-            facts=f"{bot.business_description}\n{question.context}",
+            facts=f"{bot.business_description}\n{context}",
             languages=bot.languages,
-            # A model with tools may find the answer with one of them.
-            may_refuse=not (question.tools or question.tool_results),
+            may_refuse=may_refuse,
         )
     )
 
@@ -49,18 +56,19 @@ def check_answer(conversation: Conversation, job: Job, now: datetime) -> list[ob
 
     In platform scope, inside the transaction that ends the job: a changed text reaches every reader as a correction.
     """
+    return check_text(job, bot_id=conversation.bot_id, now=now)
+
+
+def check_text(job: Job, *, bot_id: int, now: datetime) -> list[object]:
+    """The same for an answer of this bot that belongs to no conversation."""
+    assert job.business_id is not None
     writer = {
         "model": job.model,
         "miner_id": job.miner_id,
         "miner_name": job.miner.name if job.miner is not None else "",
     }
     checked = answering.conclude(
-        job_id=job.pk,
-        business_id=conversation.business_id,
-        bot_id=conversation.bot_id,
-        answer=job.output,
-        writer=writer,
-        now=now,
+        job_id=job.pk, business_id=job.business_id, bot_id=bot_id, answer=job.output, writer=writer, now=now
     )
     if checked is None:
         return []

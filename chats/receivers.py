@@ -8,6 +8,7 @@ from typing import Any, Final
 from chats.choices import HandoffReason, Role, Status
 from chats.grounding import check_answer
 from chats.models import ChatLog, Conversation
+from chats.openai_api import completions
 from chats.querysets import conversation_of
 from mia.lib import rows
 from miners.choices import JobKind, JobState
@@ -24,6 +25,8 @@ def connect() -> None:
 
 def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> None:
     """Keeps the answer, once per job whatever happens, or a note that there is none: never words that nobody wrote."""
+    if job.kind == JobKind.API and job.state == JobState.COMPLETED:
+        completions.check_answer(job, now)
     if job.kind != JobKind.CHAT or job.business_id is None:
         return
     conversation = conversation_of(job.business_id, job.topic)

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from chats import pages, views
+from chats.openai_api import views as openai_api
 
 urlpatterns = [
     path("chat", views.ChatView.as_view(), name="chat"),
@@ -16,6 +17,10 @@ urlpatterns = [
     path("chat/<uuid:session_id>/stream_token", views.StreamTokenView.as_view(), name="chat-stream-token"),
     path("job/<uuid:job_id>/result", views.JobResultView.as_view(), name="job-result"),
     path("job/<uuid:job_id>", views.JobView.as_view(), name="job"),
+    path("v1/chat/completions", openai_api.CompletionsView.as_view(), name="v1-completions"),
+    path("v1/embeddings", openai_api.EmbeddingsView.as_view(), name="v1-embeddings"),
+    path("v1/models", openai_api.ModelsView.as_view(), name="v1-models"),
+    path("v1/models/<path:model>", openai_api.ModelView.as_view(), name="v1-model"),
     path("widget.js", pages.WidgetView.as_view(), name="widget"),
     path("demo/", pages.DemoView.as_view(), name="demo"),
 ]

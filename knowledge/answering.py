@@ -116,6 +116,12 @@ def conclude(
     return checked
 
 
+def sources_of(*, business_id: int, job_id: UUID) -> list[Citation]:
+    """What the answer of a job rests on, once it has ended; [] where it rests on nothing that was taught."""
+    cited = RetrievalLog.objects.for_business(business_id).filter(job_id=job_id).values_list("citations", flat=True)
+    return list(cited.first() or [])
+
+
 def keep_receipt(
     grounding: Grounding, *, conversation_id: UUID | None, job_id: UUID | None, prompt_hash: str, now: datetime
 ) -> RetrievalLog:

@@ -17,17 +17,23 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mia.settings")
 get_asgi_application()  # Loads the apps; the imports below need them.
 
 from chats.consumers import waiting_chat  # noqa: E402
+from chats.openai_api.endpoint import CompletionEndpoint, EmbeddingsEndpoint  # noqa: E402
 from mia.lib.bridge import WsgiBridge  # noqa: E402
 from mia.lib.hot import route  # noqa: E402
 from mia.routing import http_urlpatterns, socket_router  # noqa: E402
 from mia.wsgi import application as wsgi_application  # noqa: E402
 
 django = WsgiBridge(wsgi_application, threads=settings.WEB_THREADS)
+awaited = [
+    route("chat", waiting_chat(django)),
+    route("v1/chat/completions", CompletionEndpoint.around(django)),
+    route("v1/embeddings", EmbeddingsEndpoint.around(django)),
+]
 everything_else: Any = re_path(r"", cast(Any, django))
 
 application = ProtocolTypeRouter(
     {
-        "http": URLRouter([*http_urlpatterns, route("chat", waiting_chat(django)), everything_else]),
+        "http": URLRouter([*http_urlpatterns, *awaited, everything_else]),
         "websocket": socket_router,
     }
 )

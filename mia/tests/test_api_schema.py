@@ -44,7 +44,7 @@ def addresses(resolver: URLResolver, prefix: str = "") -> list[str]:
 
 
 def as_in_the_schema(path: str) -> str:
-    for converter in ("uuid:", "int:", "str:"):
+    for converter in ("uuid:", "int:", "str:", "path:"):
         path = path.replace(f"<{converter}", "<")
     return "/" + path.replace("<", "{").replace(">", "}")
 

@@ -17,11 +17,13 @@ from accounts.choices import KeyKind  # noqa: E402
 from accounts.keys import new_key  # noqa: E402
 from accounts.tests.factories import ApiKeyFactory  # noqa: E402
 from chats.tests.factories import BotFactory  # noqa: E402
+from knowledge.tests.pages import teach  # noqa: E402
 from miners.choices import MinerStatus, Trust  # noqa: E402
 from miners.models import Canary, Miner  # noqa: E402
 from miners.services import create_enrolment_token  # noqa: E402
 
 BUSINESSES = 4
+RETURNS = "You may return any bicycle within 30 days of delivery. Print the label from your account."
 
 
 def seed(miners: int) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def seed(miners: int) -> dict[str, Any]:
     secrets = [seed_business() for _ in range(BUSINESSES)]
     kinds = (KeyKind.PUBLISHABLE, KeyKind.CLIENT)
     others = {kind.value: str(ApiKeyFactory(business=BotFactory().business, kind=kind).plain) for kind in kinds}
-    return {"keys": secrets, **others, "token": token, "miners": seed_miners(miners)}
+    return {"keys": secrets, **others, "taught": seed_taught(), "token": token, "miners": seed_miners(miners)}
 
 
 def seed_business() -> str:
@@ -40,6 +42,14 @@ def seed_business() -> str:
     key = ApiKeyFactory()
     BotFactory(business=key.business)
     return str(key.plain)
+
+
+def seed_taught() -> dict[str, Any]:
+    """A business whose bot knows one page and nothing else."""
+    key = ApiKeyFactory()
+    bot = BotFactory(business=key.business, business_description="")
+    teach(key.business_id, ("Returns", RETURNS, "https://shop.example/returns"))
+    return {"key": str(key.plain), "bot": bot.pk}
 
 
 def seed_miners(number: int) -> list[list[Any]]:

@@ -26,6 +26,7 @@ FILTERING: Final = frozenset({"visitor", "server", "miner"})
 """One of each sort, for the many requests that try undeclared filters."""
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 CHAT: Final = frozenset({"visitor", "server", "dashboard", "dashboard's agent", "dashboard's visitor"})
+API: Final = frozenset({"server", "API client"})
 TRAINING: Final = frozenset({"server", "dashboard"})
 MINER: Final = frozenset({"miner"})
 PUBLIC: Final = frozenset({"*"})
@@ -63,6 +64,10 @@ WHO_MAY: Final[dict[str, frozenset[str]]] = {
     "finalize_training_upload": TRAINING,
     # Whoever holds the ticket; here nobody does.
     "upload_training_file": NOBODY,
+    "v1_models": API,
+    "v1_model": API,
+    "v1_chat_completions": API,
+    "v1_embeddings": API,
     "next_job": MINER,
     "claim_job": MINER,
     "heartbeat": MINER,
@@ -83,12 +88,18 @@ ISSUES_KEYS: Final = {"register_miner"}
 EXTRA_FIELDS: Final[dict[str, Json]] = {
     "chat": {"message": "What does a tyre cost?"},
     "chat_lead": {"email": "visitor@example.org"},
+    # A stream is left as soon as it begins; a whole answer would be waited for.
+    "v1_chat_completions": {"messages": [{"role": "user", "content": "A tyre?"}], "stream": True},
+    "v1_embeddings": {"model": "character-n-grams", "input": "a tyre"},
     "register_miner": {"name": "miner-m"},
     "claim_job": {"wait": 0},
     "add_training_source": {"location": "https://a.example/"},
     "init_training_upload": {"files": [{"name": "a.txt", "size_bytes": 1, "sha256": "0" * 64}]},
 }
-IGNORED: Final = {("submit_job_result", "session_id"): "opaque to miners, and good for nothing"}
+IGNORED: Final = {
+    ("submit_job_result", "session_id"): "opaque to miners, and good for nothing",
+    ("submit_job_result", "model"): "a name that the miner's owner chose",
+}
 OWN_STATUS: Final = {
     "submit_job_result": {200, 409, 410},
     "queue_training": {200, 409},
@@ -203,7 +214,12 @@ def names_rows(name: str, part: Json, ids: Json) -> bool:
 
 def declared_ids(body: Json | None) -> list[str]:
     """The names in a body that stand for rows; those of nested objects count for their list."""
-    return [name for name in body or {} if name.endswith("_id") or isinstance((body or {})[name], list)]
+    return [name for name in body or {} if names_a_row(name) or isinstance((body or {})[name], list)]
+
+
+def names_a_row(name: str) -> bool:
+    """OpenAI's `model` may be a bot."""
+    return name.endswith("_id") or name == "model"
 
 
 @dataclass(frozen=True)
@@ -295,16 +311,17 @@ class ApiSweep:
                     query = f"{self.query(operation, {})}&{urlencode({name: foreign[name]})}"
                     yield Probe(operation, path, query, body, f"?{name} of {letter}", is_declared=name != "before")
             for name in declared_ids(body):
-                if foreign.get(name, ...) == own.get(name):
+                value = (operation.body(foreign) or {})[name]
+                if foreign.get(name, ...) == own.get(name) or value == (body or {})[name]:
                     continue
-                changed = {**(body or {}), name: (operation.body(foreign) or {})[name]}
+                changed = {**(body or {}), name: value}
                 yield Probe(
                     operation,
                     path,
                     self.query(operation, own),
                     changed,
                     f"{name} of {letter}",
-                    is_declared=name.endswith("_id") and (operation.id, name) not in IGNORED,
+                    is_declared=names_a_row(name) and (operation.id, name) not in IGNORED,
                 )
             if body is not None:
                 undeclared = {name: value for name, value in link_names(self.owner(letter)).items() if name not in body}

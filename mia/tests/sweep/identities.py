@@ -23,6 +23,8 @@ TOLD_TO_MINERS = re.compile(
 )
 """The words of a conversation and of its bot's prompt: nothing that names the business or the visitor."""
 
+TOLD_TO_API_CLIENTS = re.compile(r"canary-[av]-chats\.bot-name")
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -70,7 +72,7 @@ def identities(world: World) -> dict[str, Identity]:
             told=TOLD_TO_VISITORS,
         ),
         Identity("server", bearer(world.keys["secret"]), "AV"),
-        Identity("API client", bearer(world.keys["client"]), is_visitor=True),
+        Identity("API client", bearer(world.keys["client"]), "AV", told=TOLD_TO_API_CLIENTS),
         Identity("dashboard", bearer(dashboard.token()), "AV"),
         Identity("dashboard's agent", bearer(dashboard.agent(a.session_id)), "A", is_visitor=True),
         Identity(
@@ -99,6 +101,7 @@ def ids_of(owner: Owner) -> dict[str, Any]:
         "conversation_id": str(owner.session_id),
         "job_id": str(owner[Job].pk),
         "bot_id": owner[Bot].pk,
+        "model": f"bot:{owner[Bot].pk}",
         "source_id": str(owner[Source].pk),
         "source_ids": [str(owner[Source].pk)],
         "file_id": str(owner[UploadedFile].pk),

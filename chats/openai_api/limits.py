@@ -1,0 +1,14 @@
+"""How much one request of this API may hold."""
+
+from __future__ import annotations
+
+MAX_MESSAGES = 500
+MAX_CONTENT_CHARS = 400_000
+MAX_PARTS = 100
+MAX_STOPS = 4
+MAX_STOP_CHARS = 200
+MAX_SCHEMA_CHARS = 32_000
+MAX_TEXTS = 256
+MAX_TEXT_CHARS = 32_000
+MAX_TEXTS_CHARS = 400_000
+DEFAULT_MAX_TOKENS = 1_024
