@@ -23,10 +23,11 @@ from accounts.scoped_admin import TenantModelAdmin, column, user_of
 from chats import admin_conversations, admin_feedback
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
+from chats.webhooks import admin as admin_webhooks
 from knowledge import configs
 from knowledge.services import forget_bot
 
-__all__ = ["BotAdmin", "admin_conversations", "admin_feedback"]
+__all__ = ["BotAdmin", "admin_conversations", "admin_feedback", "admin_webhooks"]
 
 MODEL_FIELDS: Final = frozenset(
     {"model", "max_tokens", "temperature", "max_context_tokens", "instructions", "tone", "role"}

@@ -49,3 +49,11 @@ class HandoffReason(models.TextChoices):
     VISITOR = "visitor", _("The visitor asked")
     AGENT = "agent", _("An agent took over")
     FAILURE = "failure", _("No answer could be produced")
+
+
+class DeliveryState(models.TextChoices):
+    """Where a webhook's message is."""
+
+    PENDING = "pending", _("On its way")
+    DELIVERED = "delivered", _("Delivered")
+    FAILED = "failed", _("Given up")

@@ -9,6 +9,8 @@ from uuid import UUID
 from chats import events
 from chats.choices import HandoffReason, Mode, Role, Status
 from chats.models import AgentSeat, ChatLog, Conversation
+from chats.webhooks import services as webhooks
+from chats.webhooks.events import Event
 from miners.models import Job
 from miners.services import cancel_job
 
@@ -36,6 +38,7 @@ def request(conversation: Conversation, *, reason: str, now: datetime) -> Conver
         conversation.handoff_requested_at = now
         conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at"])
         _note(conversation, reason or "The visitor asked for a human.", now)
+        webhooks.tell_of_conversation(Event.HANDOFF_REQUESTED, conversation)
     return conversation
 
 
@@ -44,7 +47,8 @@ def take_over(conversation: Conversation, *, agent: User, now: datetime) -> Conv
     _stop_writing(conversation, now)
     conversation.assignee = agent
     conversation.save(update_fields=["assignee"])
-    return _turn_human(conversation)
+    webhooks.tell_of_conversation(Event.CONVERSATION_ASSIGNED, _turn_human(conversation))
+    return conversation
 
 
 def hand_back(conversation: Conversation, *, now: datetime) -> Conversation:
@@ -96,6 +100,7 @@ def say(conversation: Conversation, *, message: str, name: str, author: User | N
     conversation.touch(message, now)
     conversation.save(update_fields=["snippet", "last_message_at"])
     events.announce_message(conversation, log)
+    webhooks.tell_of_message(conversation, log)
     return log
 
 

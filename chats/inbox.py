@@ -9,6 +9,8 @@ from chats import handoffs
 from chats.choices import Mode, Role, Status
 from chats.limits import MAX_MESSAGE_CHARS
 from chats.models import ChatLog, Conversation
+from chats.webhooks import services as webhooks
+from chats.webhooks.events import Event
 from mia.lib.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def resolve(*, conversation: Conversation, agent: User, now: datetime) -> None:
         handoffs.hand_back(conversation, now=now)
     _set_status(conversation, Status.RESOLVED)
     _note(conversation, f"{agent} resolved the conversation.", now)
+    webhooks.tell_of_conversation(Event.CONVERSATION_RESOLVED, conversation)
 
 
 def reopen(*, conversation: Conversation, agent: User, now: datetime) -> None:

@@ -10,6 +10,7 @@ from chats.grounding import check_answer
 from chats.models import ChatLog, Conversation
 from chats.openai_api import completions
 from chats.querysets import conversation_of
+from chats.webhooks import services as webhooks
 from mia.lib import rows
 from miners.choices import JobKind, JobState
 from miners.models import Job
@@ -40,7 +41,9 @@ def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> Non
 
 def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
     citations = check_answer(conversation, job, now)
-    _keep(_answer(conversation, job, citations, now))
+    answer = _answer(conversation, job, citations, now)
+    if _keep(answer):
+        webhooks.tell_of_message(conversation, answer)
     conversation.touch(job.output or conversation.snippet, now)
     rows.update(conversation, "snippet", "last_message_at")
 
@@ -79,6 +82,7 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
         conversation.save(update_fields=["handoff_reason"])
 
 
-def _keep(log: ChatLog) -> None:
+def _keep(log: ChatLog) -> bool:
     """The database lets in one per job and role; a second is dropped."""
     rows.insert(log, on_conflict="DO NOTHING")
+    return log.pk is not None

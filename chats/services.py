@@ -17,6 +17,8 @@ from chats.limits import MAX_HISTORY
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
 from chats.replies import Reply, Taken
+from chats.webhooks import services as webhooks
+from chats.webhooks.events import Event, of_feedback, of_lead, of_rating
 from knowledge import gaps
 from knowledge.answering import Grounding
 from mia.lib import rows
@@ -105,6 +107,7 @@ def _deliver(conversation: Conversation, question: Question, now: datetime) -> T
     conversation.touch(question.message, now)
     conversation.save(update_fields=["snippet", "last_message_at"])
     events.announce_message(conversation, log)
+    webhooks.tell_of_message(conversation, log)
     return replies.delivered(conversation)
 
 
@@ -199,6 +202,7 @@ def _save(conversation: Conversation) -> bool:
     """
     if conversation._state.adding:
         rows.insert(conversation)
+        webhooks.tell_of_conversation(Event.CONVERSATION_STARTED, conversation)
         return True
     if conversation.status == Status.RESOLVED:
         conversation.status = Status.OPEN
@@ -224,6 +228,7 @@ def _log_question(conversation: Conversation, question: Question, job: Job, now:
         rows.insert(log)
     if question.message:
         events.announce_message(conversation, logs[-1])
+        webhooks.tell_of_message(conversation, logs[-1])
 
 
 def _log(conversation: Conversation, role: Role, message: str, now: datetime, **fields: Any) -> ChatLog:
@@ -288,6 +293,11 @@ def give_feedback(
         defaults={"verdict": verdict, "reason": reason, "updated_at": now},
         create_defaults={"verdict": verdict, "reason": reason, "created_at": now, "updated_at": now},
     )
+    webhooks.notify(
+        business_id=conversation.business_id,
+        event=Event.FEEDBACK_GIVEN,
+        data=of_feedback(conversation, feedback),
+    )
     if verdict == Verdict.NEGATIVE:
         gaps.note_bad_rating(business_id=conversation.business_id, job_id=answer.job_id, now=now)
     return feedback
@@ -303,6 +313,7 @@ def leave_lead(*, caller: Caller, session_id: UUID, contact: dict[str, str], now
     conversation.visitor_name = lead.name or conversation.visitor_name
     conversation.visitor_email = lead.email or conversation.visitor_email
     conversation.save(update_fields=["visitor_name", "visitor_email"])
+    webhooks.notify(business_id=conversation.business_id, event=Event.LEAD_CREATED, data=of_lead(conversation, lead))
     return lead, conversation.bot.confirmation_message
 
 
@@ -314,6 +325,9 @@ def rate(*, caller: Caller, session_id: UUID, score: int, comment: str, now: dat
         conversation=conversation,
         defaults={"score": score, "comment": comment, "updated_at": now},
         create_defaults={"score": score, "comment": comment, "created_at": now, "updated_at": now},
+    )
+    webhooks.notify(
+        business_id=conversation.business_id, event=Event.RATING_GIVEN, data=of_rating(conversation, rating)
     )
     return rating
 

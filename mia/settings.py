@@ -171,6 +171,8 @@ DISPATCHER_DUTIES = {
     "knowledge.receipts.forget_old_receipts": 3600.0,
     "knowledge.versions.drop_all_replaced": 600.0,
     "chats.services.forget_old_idempotency_keys": 3600.0,
+    "chats.webhooks.duties.queue_due": 5.0,
+    "chats.webhooks.duties.forget_old_messages": 3600.0,
 }
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 # Who words a canary, so that a miner cannot tell it from what it looks like.

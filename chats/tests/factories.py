@@ -7,7 +7,10 @@ from django.utils import timezone
 
 from accounts.tests.factories import BusinessFactory, PlatformFactory
 from chats.choices import Role
-from chats.models import Bot, ChatLog, Conversation
+from chats.models import Bot, ChatLog, Conversation, WebhookEndpoint
+from chats.webhooks import signing
+from chats.webhooks.events import Event
+from mia.lib.sealing import seal
 
 
 class BotFactory(PlatformFactory):
@@ -47,3 +50,16 @@ class ChatLogFactory(PlatformFactory):
     role = Role.USER
     message = "What does a tyre cost?"
     timestamp = factory.LazyFunction(timezone.now)
+
+
+class WebhookEndpointFactory(PlatformFactory):
+    """A webhook that wants everything."""
+
+    class Meta:
+        model = WebhookEndpoint
+
+    business = factory.SubFactory(BusinessFactory)
+    name = factory.Sequence(lambda number: f"Webhook {number}")
+    url = "https://shop.example/hooks"
+    events = list(Event.values)
+    sealed_secret = factory.LazyFunction(lambda: seal(signing.new_secret(), purpose=signing.PURPOSE))

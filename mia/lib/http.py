@@ -126,15 +126,31 @@ def post_json(
 ) -> object:
     """POSTs JSON to a public address and reads JSON; no redirect is followed. Raises OutboundError."""
     sent = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
-    with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
-        request = _prepare(session, url, sent, method="POST", data=json.dumps(body).encode())
-        with _translated(deadline), session.start(request) as response:
-            _check_head(response, max_bytes, JSON_TYPES)
-            reply = _read_body(response, max_bytes)
+    reply = post_bytes(
+        url, json.dumps(body).encode(), headers=sent, max_bytes=max_bytes, timeout_s=timeout_s, content_types=JSON_TYPES
+    )
     try:
-        return parse_strict_json(reply)
+        return parse_strict_json(reply.body)
     except InvalidRequest as error:
         raise OutboundError("the reply is not valid JSON", permanent=True) from error
+
+
+def post_bytes(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    max_bytes: int = 64 * 1024,
+    timeout_s: float = 20.0,
+    content_types: Collection[str] = (),
+    method: str = "POST",
+) -> Fetched:
+    """Sends a body to a public address; no redirect is followed. Raises OutboundError."""
+    with Deadline(timeout_s) as deadline, OutboundSession(deadline) as session:
+        request = _prepare(session, url, headers, method=method, data=body)
+        with _translated(deadline), session.start(request) as response:
+            _check_head(response, max_bytes, content_types)
+            return _fetched(response, _read_body(response, max_bytes))
 
 
 @contextlib.contextmanager

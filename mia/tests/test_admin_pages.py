@@ -30,8 +30,9 @@ from accounts.tests.tokens import public_pem, rsa_key
 from chats.canaries import canary_prompt
 from chats.choices import Status
 from chats.models import Bot, Conversation
-from chats.tests.factories import BotFactory, ConversationFactory
+from chats.tests.factories import BotFactory, ConversationFactory, WebhookEndpointFactory
 from chats.tests.talks import ANSWER, leave_everything, make_talk
+from chats.webhooks.services import ping
 from gpu_miner.engines.extractive.passages import material_of
 from gpu_miner.engines.extractive.reply import compose
 from knowledge.tests.factories import add_source, train
@@ -49,7 +50,10 @@ pytestmark = pytest.mark.django_db
 LogIn = Callable[[User], Client]
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 NETWORK = {"miners.Miner", "miners.EnrolmentToken", "miners.Canary", "miners.CanaryTrial", "accounts.User"}
-MANAGED = {"accounts.ApiKey", "accounts.Invitation", "accounts.JwtIssuer", "accounts.AuditEntry"}
+MANAGED = {
+    "accounts.ApiKey", "accounts.Invitation", "accounts.JwtIssuer", "accounts.AuditEntry", "chats.WebhookEndpoint",
+    "chats.WebhookDelivery",
+}  # fmt: skip
 
 
 def address(model: type[models.Model], page: str, *args: object) -> str:
@@ -84,6 +88,9 @@ def full(request: pytest.FixtureRequest, root: User, business: Business, alice: 
     ApiKeyFactory(business=business)
     InvitationFactory(business=business)
     JwtIssuerFactory(business=business, public_key_pem=public_pem(rsa_key()))
+    endpoint = WebhookEndpointFactory(business=business)
+    with platform_scope():
+        ping(endpoint=endpoint, now=timezone.now())
     model = getattr(request.node, "callspec", None) and request.node.callspec.params.get("model")
     if model is not None and model._meta.app_label == "knowledge":
         add_source(business, kind="text", title="House rules", text="We open at nine.")

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from mia.lib.redis import sync_redis
@@ -18,6 +19,7 @@ from mia.tests.sweep.asgi import Answer, call
 from mia.tests.sweep.identities import Identity, field_values, identities, ids_of, ids_of_miner, link_names
 from mia.tests.sweep.judge import Judge
 from mia.tests.sweep.world import World
+from miners.models import Miner
 
 Json = dict[str, Any]
 
@@ -255,6 +257,7 @@ class ApiSweep:
     async def visit(self, operation: Operation, identity: Identity) -> None:
         """All probes of one operation by one identity."""
         forget_limits()
+        await keep_online(self.world.miner)
         what = f"{identity.name}: {operation.method.upper()} {operation.path}"
         before = self.judge.watch.everything() if operation.is_safe else {}
         own = self.own_ids(identity)
@@ -423,6 +426,11 @@ def batched(probes: Iterable[Probe], size: int) -> Iterator[list[Probe]]:
 
 def differing_tables(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return sorted(table for table in before if before[table] != after.get(table))
+
+
+async def keep_online(miner: Miner) -> None:
+    """The sweep takes longer than a miner may be silent."""
+    await Miner.objects.filter(pk=miner.pk).aupdate(last_active=timezone.now())
 
 
 def forget_limits() -> None:
