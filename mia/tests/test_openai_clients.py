@@ -1,6 +1,10 @@
 """The official clients of OpenAI's API and LangChain's, unchanged, against the platform as it runs."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +19,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
 from mia.tests.chaos.machines import Machine  # noqa: E402
-from mia.tests.chaos.site import Site, until  # noqa: E402
+from mia.tests.chaos.site import ROOT, Site, until  # noqa: E402
 
 pytestmark = pytest.mark.chaos
 
@@ -183,6 +187,18 @@ def test_embeddings_are_the_platforms_own(client: Any) -> None:
     assert (len(packed.data), plain.usage.total_tokens > 0) == (2, True)
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model=model, input=[[1, 2, 3]])
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "ask.py"], ["node", "ask.mjs"]], ids=["python", "javascript"])
+def test_the_examples_of_the_docs_run(site: Site, miner: Machine, command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    environment = {**os.environ, "MIA_URL": site.url, "MIA_KEY": site.facts["taught"]["key"]}
+    asked = [*command, "Within how many days can I return a bicycle?"]
+    done = subprocess.run(
+        asked, cwd=ROOT / "docs" / "examples", env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == [CITED, "[1] Returns https://shop.example/returns"], done.stderr
 
 
 def test_langchain_runs_unchanged(site: Site, miner: Machine) -> None:
