@@ -238,7 +238,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "MIA",
     "DESCRIPTION": (
         "AI customer support answered by a network of independently owned GPUs.\n\n"
-        "**First call.** Make a secret key in the admin (Team › API keys), send it as `Authorization: Bearer mia_sk_…`, "
+        "**First call.** Make a secret key in the admin (Team › API keys), send it as `Authorization: Bearer mia_sk_…` "
         'and `POST /chat?wait=30` with `{"message": "Hello"}`; or point any OpenAI client at `/v1`.\n\n'
         "**Errors** are `{detail, error_code, timestamp}`. 429 and 503 say in `Retry-After` when to try again."
     ),
