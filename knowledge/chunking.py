@@ -61,8 +61,10 @@ def cut(title: str, sections: Sequence[LoadedSection]) -> Iterator[Piece]:
 
 
 def heading_of(title: str, headings: Sequence[str]) -> str:
-    """The title and the headings under it, each once."""
+    """The title and the headings under it, each once; "Prices – Shop" above "Prices" says nothing more."""
     path = [part for part in (title, *headings) if part]
+    if len(path) > 1 and path[0].startswith(path[1]):
+        path.pop(0)
     return SEPARATOR.join(dict.fromkeys(path))[:MAX_HEADING_CHARS]
 
 
