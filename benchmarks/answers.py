@@ -3,8 +3,9 @@
 usage: python -m benchmarks.answers [--show] [--only WORD]
 
 The documentation is that of Debian's packages python3.11-doc, debian-faq, libtasn1-doc and bzip2, where they are
-installed; without any, nothing is measured. Each question goes through retrieval, the prompt, the `extractive` engine and the check of
-citations. An answer is right where its words match the expected ones and it cites the expected document.
+installed; questions about the others are left out. Each question goes through retrieval, the prompt, the `extractive`
+engine and the check of citations. An answer is right where its words match the expected ones and it cites the expected
+document.
 """
 
 import argparse

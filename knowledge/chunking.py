@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from knowledge.limits import SEPARATOR
 from knowledge.loaders.base import LoadedSection
 from miners.tokens import estimate_tokens
 
@@ -22,7 +23,6 @@ GATHERED_TOKENS: Final = 300
 SECTION_TOKENS: Final = 1_600
 HEADING_TOKENS: Final = 80
 MAX_HEADING_CHARS: Final = 1_000
-SEPARATOR: Final = " › "
 
 PARAGRAPH: Final = re.compile(r"\n\s*\n")
 SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n")

@@ -6,6 +6,7 @@ shown of the chunks either search found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
 
-from knowledge import databases, lexical, ranking
+from knowledge import databases, headings, lexical, ranking
 from knowledge.embeddings import Vectors, embedder_for
 from knowledge.embeddings.base import written
 from knowledge.errors import EmbeddingError
@@ -25,6 +26,8 @@ CANDIDATES: Final = 40
 LEXICAL_CANDIDATES: Final = 60
 EF_SEARCH: Final = 400
 MAX_SECTION_CHARS: Final = 2_400
+OPENING_CHARS: Final = 400
+OPENING_END: Final = re.compile(r".*(?:[.!?:…。！？](?=\s)|(?=\n))", re.DOTALL)
 
 TUNE: Final = "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true)"
 
@@ -38,9 +41,10 @@ WITH dense AS MATERIALIZED (
 ), picked AS (
     SELECT chunk_id FROM dense UNION SELECT unnest(%(lexical)s::bigint[])
 )
-SELECT c.id, c.document_id, c.section_id, c.heading, c.words, c.curated, c.language,
+SELECT c.id, c.document_id, c.section_id, c.position, c.heading, c.words, c.curated, c.language,
        coalesce(nullif(d.title, ''), s.title) AS title, d.url, d.facts_at, n.anchor,
        CASE WHEN length(n.text) <= %(section_chars)s THEN n.text ELSE '' END AS section,
+       left(n.text, %(opening_chars)s) AS opening,
        dense.chunk_id IS NOT NULL AS is_near,
        coalesce(-dense.distance, -(e.vector::halfvec({size}) <#> %(vector)s::halfvec({size})), 0) AS similarity
 FROM picked
@@ -62,11 +66,13 @@ class Passage:
     chunk_id: int
     document_id: int
     section_id: int
+    position: int
     title: str
     url: str
     heading: str
     words: str
     section: str
+    opening: str
     anchor: str
     language: str
     is_curated: bool
@@ -79,8 +85,11 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """The section that it stands in, where that is short, else the slice itself."""
-        return self.section or self.words
+        """The section that it stands in, where that is short, else the slice itself after how the section begins."""
+        if self.section or self.opening.startswith(self.words[: OPENING_CHARS // 4]):
+            return self.section or self.words
+        opening = OPENING_END.match(self.opening)
+        return f"{opening.group().strip()}\n\n{self.words}" if opening else self.words
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def retrieve(*, snapshot: Snapshot, query: str, passages: int = 0) -> Found:
         )
     with clock.times("dense_ms"):
         rows = read(snapshot, vector, hits)
-    found = _ranked(snapshot, rows, hits, has_vector=vector is not None)
+    found = _ranked(snapshot, query, rows, hits, has_vector=vector is not None)
     return Found(
         query=query,
         passages=tuple(_one_per_section(found)[: passages or snapshot.answering.passages]),
@@ -168,6 +177,7 @@ def read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[
         "dense": CANDIDATES if vector is not None else 0,
         "lexical": hits.chunk_ids.tolist(),
         "section_chars": MAX_SECTION_CHARS,
+        "opening_chars": OPENING_CHARS,
     }
     with databases.connection().cursor() as cursor:
         if snapshot.has_index and vector is not None:
@@ -178,7 +188,7 @@ def read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[
 
 
 def _ranked(
-    snapshot: Snapshot, rows: Sequence[dict[str, Any]], hits: LexicalHits, *, has_vector: bool
+    snapshot: Snapshot, query: str, rows: Sequence[dict[str, Any]], hits: LexicalHits, *, has_vector: bool
 ) -> list[Passage]:
     provider = snapshot.model.provider
     by_words = dict(zip(hits.chunk_ids.tolist(), hits.scores.tolist(), strict=True))
@@ -187,6 +197,7 @@ def _ranked(
         # What the words found is ranked by its vector too: an HNSW walk may have missed it.
         dense={row["id"]: row["similarity"] for row in rows} if has_vector else {},
         lexical={chunk_id: by_words[chunk_id] for chunk_id in list(read) if chunk_id in by_words},
+        headings=dict(zip(read, headings.agreements(query, [row["heading"] for row in rows]), strict=True)),
         fusion=snapshot.answering.fusion,
         provider=provider,
     )
@@ -200,11 +211,13 @@ def _passage(row: Mapping[str, Any], hits: LexicalHits, by_words: Mapping[int, f
         chunk_id=row["id"],
         document_id=row["document_id"],
         section_id=row["section_id"],
+        position=row["position"],
         title=row["title"],
         url=row["url"],
         heading=row["heading"],
         words=row["words"],
         section=row["section"],
+        opening=row["opening"],
         anchor=row["anchor"],
         language=row["language"],
         is_curated=row["curated"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -19,6 +19,7 @@ from knowledge.loaders.base import (
     LoadError,
     checked,
     one_line,
+    title_of,
 )
 
 MAX_PAGES: Final = 3_000
@@ -37,10 +38,11 @@ SOFT_HYPHEN: Final = re.compile("[\u00ad\ufffe\x02]\\s*")
 LEADER: Final = re.compile(r"(?:\s?[.·…]){4,}.{0,8}$")
 CONTENTS_SHARE: Final = 0.3
 """A page of which as many lines lead to other pages is a table of contents."""
+NUMBERED_TITLE: Final = re.compile(r"^(\d{1,2}(?:\.\d{1,2}){0,3})\.?\s+(?=[^\W\d_]).{2,80}(?<![.,;:])$")
 NUMBERED: Final = re.compile(
     r"^(?:(?:chapter|appendix|part|section)\s+)?[\divxlca-c]+(?:\.\d+)*[.:)]?\s+", re.IGNORECASE
 )
-STARTS_ANEW: Final = re.compile(r"^(?:[-•–·▪*∗$]|\d{1,3}(?:\.\d+)*[.)]?\s)")
+STARTS_ANEW: Final = re.compile(r"^(?:[-•–·▪*∗$]|\d{1,3}(?:\.\d+)*[.)]?\s|\w[\w -]{0,30}:\s)")
 ENDED: Final = re.compile(r"[.!?:;…。！？][\"”’»)\]]*$")
 DIGITS: Final = re.compile(r"\d+|\b[ivxlc]+\b")
 NOT_LETTERS: Final = re.compile(r"[\W_]+")
@@ -55,11 +57,12 @@ def load_pdf(content: bytes, *, name: str) -> Loaded:
         raise LoadError("The PDF is damaged.") from error
     if len(document) > MAX_PAGES:
         raise LoadError(f"The PDF has {len(document):,} pages; at most {MAX_PAGES:,} are read.")
-    sections = list(_sections(_without_furniture(_pages(document)), _outline(document)))
+    pages = _without_furniture(_pages(document))
+    sections = _whole(_sections(pages, _outline(document) or _numbered(pages)))
     if not sections:
         raise LoadError("The PDF holds no text: its pages are images, as of a scanner. Give one with text (OCR).")
     title = one_line(document.get_metadata_value("Title"))
-    return checked(Loaded(title=title or name, sections=sections))
+    return checked(Loaded(title=title or title_of(name), sections=sections))
 
 
 def _pages(document: pypdfium2.PdfDocument) -> list[list[str]]:
@@ -93,11 +96,16 @@ def _without_furniture(pages: Sequence[list[str]]) -> list[list[str]]:
     needed = max(RECURRING_PAGES, RECURRING_SHARE * len(pages))
     recurring = {mark for mark, count in edges.items() if count >= needed}
     return [
-        [line for place, line in enumerate(lines) if not (_is_edge(place, lines) and _mark(line) in recurring)]
+        [line for place, line in enumerate(lines) if not (_is_edge(place, lines) and _is_furniture(line, recurring))]
         if not _is_contents(lines)
         else []
         for lines in pages
     ]
+
+
+def _is_furniture(line: str, recurring: set[str]) -> bool:
+    """A running head names its chapter in capitals, with a number; it changes with each."""
+    return _mark(line) in recurring or (line.isupper() and any(char.isdigit() for char in line))
 
 
 def _is_contents(lines: Sequence[str]) -> bool:
@@ -133,6 +141,21 @@ def _outline(document: pypdfium2.PdfDocument) -> Titles:
     return titles
 
 
+def _numbered(pages: Sequence[list[str]]) -> Titles:
+    """Without an outline, lines such as "2.4. Options" are the titles."""
+    titles: Titles = {}
+    path: list[str] = []
+    for number, lines in enumerate(pages):
+        for line in lines:
+            if found := NUMBERED_TITLE.match(line):
+                path = [
+                    *(title for title in path if found.group(1).startswith(f"{title.split()[0].rstrip('.')}.")),
+                    line,
+                ]
+                titles.setdefault(number, []).append(tuple(path))
+    return titles
+
+
 def _sections(pages: Sequence[list[str]], titles: Titles) -> Iterator[LoadedSection]:
     """What stands under each title on each page."""
     headings: tuple[str, ...] = ()
@@ -146,6 +169,18 @@ def _sections(pages: Sequence[list[str]], titles: Titles) -> Iterator[LoadedSect
             # The page shows none of its titles as the outline has them: the first is better than that of another page.
             headings = waiting[0]
         yield from _section(headings, lines[start:], number)
+
+
+def _whole(sections: Iterable[LoadedSection]) -> list[LoadedSection]:
+    """With what goes on under the same title on the next page; it is found at the title."""
+    whole: list[LoadedSection] = []
+    for section in sections:
+        before = whole[-1] if whole else None
+        if before is not None and section.headings and before.headings == section.headings:
+            whole[-1] = LoadedSection(before.headings, f"{before.text}\n{section.text}", before.anchor)
+        else:
+            whole.append(section)
+    return whole
 
 
 def _section(headings: tuple[str, ...], lines: Sequence[str], page: int) -> Iterator[LoadedSection]:
