@@ -16,7 +16,8 @@ from knowledge.languages import detect
 
 MARKER: Final = re.compile(r"[ \t]*\[(\d{1,2}(?:\s*,\s*\d{1,2})*)\]")
 SENTENCE: Final = re.compile(
-    r"(?:[^.!?。！？\n]|[.!?](?=[^\W_]))*(?:[.!?。！？]+[\"”’»)\]]*|\n|$)(?:[ \t]*\[\d{1,2}(?:\s*,\s*\d{1,2})*\])*[ \t]*"
+    r"(?:[^.!?。！？\n]|[.!?](?=[^\W_]))*(?:[.!?。！？]+[\"”“’»«›」』)\]]*|\n|$)"
+    r"(?:[ \t]*\[\d{1,2}(?:\s*,\s*\d{1,2})*\])*[ \t]*"
 )
 QUOTED: Final = re.compile(r"[“„«»「『‹\"]([^“”„«»「」『』‹›\"]+)[”“»«」』›\"]")
 CHAT_TEMPLATE: Final = re.compile(r"<(?=\s*[|/!?a-zA-Z])|\[/?(?:INST|SYS)\]", re.IGNORECASE)

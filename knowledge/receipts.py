@@ -104,6 +104,7 @@ def keep(
         threshold=found.threshold,
         evidence=found.evidence,
         retrieval_k=snapshot.answering.passages,
+        reranked=found.is_reranked,
         embedding_version_id=snapshot.version_id,
         model_config_id=snapshot.answering.config_id,
         prompt_hash=prompt_hash,

@@ -14,7 +14,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
 
-from knowledge import databases, headings, lexical, ranking
+from knowledge import databases, headings, lexical, ranking, reranking
 from knowledge.embeddings import Vectors, embedder_for
 from knowledge.embeddings.base import written
 from knowledge.errors import EmbeddingError
@@ -101,6 +101,7 @@ class Found:
     threshold: float = 0.0
     words: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    is_reranked: bool = False
 
     @property
     def evidence(self) -> float:
@@ -129,13 +130,18 @@ def retrieve(*, snapshot: Snapshot, query: str, passages: int = 0) -> Found:
         )
     with clock.times("dense_ms"):
         rows = read(snapshot, vector, hits)
-    found = _ranked(snapshot, query, rows, hits, has_vector=vector is not None)
+    found = _one_per_section(_ranked(snapshot, query, rows, hits, has_vector=vector is not None))
+    again = None
+    if snapshot.answering.rerank:
+        with clock.times("rerank_ms"):
+            again = reranking.reranked(business_id=snapshot.business_id, question=query, passages=found)
     return Found(
         query=query,
-        passages=tuple(_one_per_section(found)[: passages or snapshot.answering.passages]),
+        passages=tuple((again or found)[: passages or snapshot.answering.passages]),
         threshold=threshold_of(snapshot),
         words=hits.words,
         timings=clock.milliseconds,
+        is_reranked=again is not None,
     )
 
 
