@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from django import forms
 from django.utils.functional import Promise
+from django.utils.translation import get_language_info
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -23,6 +25,7 @@ from knowledge.bots import names_of_bots
 from knowledge.choices import FETCHED_KINDS, SourceKind
 from knowledge.limits import MAX_FILE_BYTES, MAX_PAGES, MAX_QUESTION_CHARS, MAX_URL_CHARS
 from knowledge.models import CuratedAnswer, Source
+from knowledge.refusals import OURS
 from mia.lib.errors import ApplicationError
 
 MAX_FORM_CHARS: Final = 200_000
@@ -261,3 +264,47 @@ class AnswerForm(forms.ModelForm[CuratedAnswer]):
         model = CuratedAnswer
         fields = ["question", "other_wordings", "answer"]
         widgets = {"answer": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
+
+
+class TextsWidget(forms.MultiWidget):
+    """A line for each language that a text can be given in, with what is said without one."""
+
+    template_name = "knowledge/admin/texts_widget.html"
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        lines = {
+            code: UnfoldAdminTextInputWidget(attrs={"placeholder": ours, "lang": code, "dir": "auto"})
+            for code, ours in OURS.items()
+        }
+        super().__init__(lines, attrs)
+
+    def decompress(self, value: Any) -> list[str]:
+        texts = json.loads(value) if isinstance(value, str) else (value or {})
+        return [str(texts.get(code, "")) for code in OURS]
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        for code, line in zip(OURS, context["widget"]["subwidgets"], strict=True):
+            line["label"] = language_name(code)
+        return context
+
+
+class TextsField(forms.MultiValueField):
+    """Texts by language; those that are left empty are not kept."""
+
+    widget = TextsWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        fields = [forms.CharField(max_length=1000, required=False) for _code in OURS]
+        super().__init__(fields, require_all_fields=False, required=False, **kwargs)
+
+    def compress(self, data_list: list[str]) -> dict[str, str]:
+        return {code: text for code, text in zip(OURS, data_list, strict=False) if text}
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        lines = [text or "" for text in data or [""] * len(OURS)]
+        return bool(self.compress(lines) != (initial or {}))
+
+
+def language_name(code: str) -> str:
+    return str(get_language_info(code)["name_translated"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,7 +56,9 @@ class Judge:
             if job is not None:
                 self.asked.append([message["content"] for message in job.messages])
                 held = hold(job, self.miner, acked=True)
-                accept_result(miner=self.miner, result=Result(job.pk, self.output, fence=held.fence), now=timezone.now())
+                accept_result(
+                    miner=self.miner, result=Result(job.pk, self.output, fence=held.fence), now=timezone.now()
+                )
         connections.close_all()
 
 
@@ -120,6 +121,8 @@ def test_a_job_that_nobody_takes_in_time_is_withdrawn(
         assert Job.objects.get().state == JobState.CANCELLED
 
 
-@pytest.mark.parametrize("output", ["", "[]", '{"scores": [1, "NaN"]}', '{"scores": null}', json.dumps({"scores": [1]})])
+@pytest.mark.parametrize(
+    "output", ["", "[]", '{"scores": [1, "NaN"]}', '{"scores": null}', json.dumps({"scores": [1]})]
+)
 def test_only_one_finite_number_per_passage_is_a_score(output: str) -> None:
     assert read_scores(output, count=2) is None
