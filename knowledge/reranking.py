@@ -6,19 +6,17 @@ settled before. Without scores in time the fused order stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from django.db import connections
 
 from accounts.models import Business
 from accounts.tenancy import platform_scope
 from miners import rerank_jobs
+from miners.apart import apart
 from miners.choices import Trust
-from miners.rerank_jobs import RerankRequest, Scores
+from miners.rerank_jobs import RerankRequest
 
 if TYPE_CHECKING:
     from knowledge.retrieval import Passage
@@ -27,7 +25,6 @@ WAIT_S: Final = 0.8
 GRACE_S: Final = 0.2
 MOST_PASSAGES: Final = 16
 MAX_PASSAGE_CHARS: Final = 2_000
-AT_ONCE: Final = 8
 
 
 def reranked(*, business_id: int, question: str, passages: Sequence[Passage]) -> list[Passage] | None:
@@ -37,7 +34,8 @@ def reranked(*, business_id: int, question: str, passages: Sequence[Passage]) ->
         return None
     texts = [f"{passage.heading}\n{passage.text}"[:MAX_PASSAGE_CHARS] for passage in looked_at]
     request = RerankRequest(question, texts, settings.RERANK_MODEL, business_id, _trust_of(business_id))
-    scored = _in_a_transaction_of_its_own(lambda: rerank_jobs.rerank(request, wait_s=WAIT_S))
+    # A question is answered inside a transaction, whose jobs nobody would see before its end.
+    scored = apart(lambda: rerank_jobs.rerank(request, wait_s=WAIT_S), timeout_s=WAIT_S + GRACE_S)
     if scored is None:
         return None
     order = sorted(range(len(looked_at)), key=lambda at: (not looked_at[at].is_curated, -scored.scores[at], at))
@@ -49,23 +47,3 @@ def _trust_of(business_id: int) -> Trust:
     with platform_scope():
         demanded = Business.objects.filter(pk=business_id).values_list("min_trust", flat=True).first()
     return Trust(max(demanded or Trust.VERIFIED, Trust.VERIFIED))
-
-
-def _in_a_transaction_of_its_own(ask: Callable[[], Scores | None]) -> Scores | None:
-    """A question is answered inside a transaction, whose jobs nobody would see before its end."""
-
-    def work() -> Scores | None:
-        try:
-            return ask()
-        finally:
-            connections.close_all()
-
-    try:
-        return _pool().submit(work).result(timeout=WAIT_S + GRACE_S)
-    except TimeoutError:
-        return None
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(AT_ONCE, "rerank")
