@@ -67,6 +67,39 @@ class TitleForm(forms.ModelForm[Source]):
         fields = ["title"]
 
 
+class ChangeForm(TitleForm):
+    """A source that is there: whom it is for may be changed; `businesses` is set by the page."""
+
+    businesses: list[Business] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        source = self.instance
+        self.fields["whom"] = forms.ChoiceField(
+            label=_("For"),
+            choices=whom_choices([business for business in self.businesses if business.pk == source.business_id]),
+            initial=f"{source.bot_id or EVERY_BOT}:{source.business_id}",
+            required=False,
+            widget=UnfoldAdminSelectWidget,
+            help_text=_("Which bot learns it. Another one knows it at once, and this one no more."),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if self.is_for_another and sources.has_twin(self.instance, bot_id=self.bot_id):
+            self.add_error("whom", _("That bot has been taught the same already."))
+        return data
+
+    @property
+    def is_for_another(self) -> bool:
+        return bool(self.cleaned_data.get("whom")) and self.bot_id != self.instance.bot_id
+
+    @property
+    def bot_id(self) -> int | None:
+        bot = self.cleaned_data["whom"].partition(":")[0]
+        return None if bot == EVERY_BOT else int(bot)
+
+
 class RefreshForm(TitleForm):
     """A source that is fetched, and fetched again."""
 
@@ -200,7 +233,7 @@ NEW_FORMS: Final[dict[SourceKind, type[NewSourceForm]]] = {
 }
 
 
-class TextChangeForm(TitleForm):
+class TextChangeForm(ChangeForm):
     """A pasted text that is there."""
 
     text = forms.CharField(
@@ -215,7 +248,14 @@ class TextChangeForm(TitleForm):
         fields = ["title", "text"]
 
 
-class WebsiteChangeForm(RefreshForm):
+class RefreshChangeForm(ChangeForm, RefreshForm):
+    """A page that is there."""
+
+    class Meta(RefreshForm.Meta):
+        pass
+
+
+class WebsiteChangeForm(RefreshChangeForm):
     """A website that is there."""
 
     page_limit = WebsiteForm.base_fields["page_limit"]
@@ -224,12 +264,12 @@ class WebsiteChangeForm(RefreshForm):
         fields = ["title", "page_limit", "refresh_hours"]
 
 
-def change_form_of(source: Source) -> type[TitleForm]:
+def change_form_of(source: Source) -> type[ChangeForm]:
     if source.kind == SourceKind.TEXT:
         return TextChangeForm
     if source.kind == SourceKind.SITEMAP:
         return WebsiteChangeForm
-    return RefreshForm if source.kind in FETCHED_KINDS else TitleForm
+    return RefreshChangeForm if source.kind in FETCHED_KINDS else ChangeForm
 
 
 class WordingsField(forms.CharField):

@@ -236,12 +236,18 @@ def _passage(row: Mapping[str, Any], hits: LexicalHits, by_words: Mapping[int, f
 
 
 def _one_per_section(found: Sequence[Passage]) -> list[Passage]:
-    """The best chunk of each section: the rest of it comes with its section, or says the same again."""
+    """The best chunk of each section: the rest of it comes with its section, or says the same again.
+
+    A page that two sources hold is told once.
+    """
     seen: set[tuple[int, str]] = set()
+    told: set[tuple[str, str]] = set()
     kept = []
     for passage in found:
         key = (passage.section_id, "" if passage.section else passage.words)
-        if key not in seen:
-            seen.add(key)
+        words = (passage.heading, passage.section or passage.words)
+        if key not in seen and words not in told:
             kept.append(passage)
+        seen.add(key)
+        told.add(words)
     return kept
