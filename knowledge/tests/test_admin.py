@@ -213,7 +213,7 @@ def test_a_source_is_not_given_to_a_bot_that_knows_it(owner: Client, business: B
 
 def test_refusals_are_worded_per_language(owner: Client, business: Business) -> None:
     bot = BotFactory(business=business)
-    form = {"bot": bot.pk, "retrieval_k": "6", "fusion": "rrf", "rerank": "on", "refusal_texts_1": "Weiß ich nicht."}
+    form = {"bot": bot.pk, "retrieval_k": "6", "fusion": "rrf", "rerank": "on", "refusal_texts_de": "Weiß ich nicht."}
     assert owner.post("/admin/knowledge/modelconfigversion/add/", form).status_code == 302
     with business_scope(business.pk):
         config = ModelConfigVersion.objects.get()
