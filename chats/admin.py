@@ -14,8 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from accounts.choices import KeyKind
+from accounts.choices import AuditAction, KeyKind
 from accounts.keys import parse_key
 from accounts.models import ApiKey
 from accounts.permissions import Right
@@ -24,7 +25,7 @@ from chats import admin_conversations, admin_feedback
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
 from chats.webhooks import admin as admin_webhooks
-from knowledge import configs
+from knowledge import configs, prompt_gate
 from knowledge.services import forget_bot
 
 __all__ = ["BotAdmin", "admin_conversations", "admin_feedback", "admin_webhooks"]
@@ -58,6 +59,15 @@ FIELDSETS: Any = [
         },
     ),
 ]
+
+
+def tests_fieldset(cases: int) -> Any:
+    told = ngettext(
+        "A change to what it knows or how it speaks is saved once its %d test question is answered still.",
+        "A change to what it knows or how it speaks is saved once its %d test questions are answered still.",
+        cases,
+    )
+    return (_("Tests"), {"fields": ["override_reason"], "description": told % cases})
 
 
 @admin.register(Bot)
@@ -98,8 +108,22 @@ class BotAdmin(TenantModelAdmin[Bot]):
             others = Bot.objects.for_business(obj.business_id).exclude(pk=obj.pk)
             others.filter(is_default=True).update(is_default=False)
         super().save_model(request, obj, form, change)
+        self._note_override(request, obj, form)
         if MODEL_FIELDS & set(form.changed_data):
             self._record_model_settings(request, obj)
+
+    def _note_override(self, request: HttpRequest, bot: Bot, form: forms.ModelForm[Bot]) -> None:
+        """A change that was saved although test questions fail under it is on record, with the reason."""
+        verdict = form.verdict if isinstance(form, BotForm) else None
+        if verdict is not None and not verdict.passes:
+            reason = form.cleaned_data["override_reason"].strip()
+            prompt_gate.note_override(verdict, reason=reason, by=str(user_of(request)))
+            changes = {"saved in spite of": " ".join(verdict.complaints), "because": reason}
+            self.record(request, AuditAction.PERFORMED, bot, changes)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Bot | None = None) -> Any:
+        cases = prompt_gate.count_cases(business_id=obj.business_id, bot_id=obj.pk) if obj is not None else 0
+        return [*FIELDSETS, tests_fieldset(cases)] if cases else FIELDSETS
 
     def _record_model_settings(self, request: HttpRequest, bot: Bot) -> None:
         user = user_of(request)

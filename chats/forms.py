@@ -7,13 +7,17 @@ from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from chats.models import Bot
+from chats.prompt_tests import PROMPT_FIELDS, judge_change
+from knowledge.prompt_gate import PromptVerdict
 
 LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
 MAX_LANGUAGES: Final = 20
+SHORTEST_REASON: Final = 3
 
 
 class LanguagesField(forms.CharField):
@@ -53,6 +57,15 @@ class BotForm(forms.ModelForm[Bot]):
         help_text=_("Codes separated by commas, such as en, de, fr. Empty: whatever the visitor writes in."),
     )
 
+    override_reason = forms.CharField(
+        label=_("Save in spite of failing tests, because"),
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("Only where tests fail: the reason is put on record."),
+    )
+    verdict: PromptVerdict | None = None
+
     class Meta:
         model = Bot
         fields = [
@@ -89,7 +102,18 @@ class BotForm(forms.ModelForm[Bot]):
         key, business = data.get("widget_key"), data.get("business")
         if key and business and key.business_id != business.pk:
             self.add_error("widget_key", _("This key belongs to another business."))
+        if self.instance.pk and not self.errors and PROMPT_FIELDS.intersection(self.changed_data):
+            self._check_tests(data)
         return data
+
+    def _check_tests(self, data: dict[str, Any]) -> None:
+        """What a model is told is changed only if the bot's test questions are answered still, or for a reason."""
+        self.verdict = judge_change(self.instance, data, now=timezone.now())
+        if not self.verdict.passes and len(data.get("override_reason", "").strip()) < SHORTEST_REASON:
+            lead = _(
+                "Not saved: questions of this bot's test sets fail under this change. Or say below why it is saved."
+            )
+            self.add_error(None, [lead, *self.verdict.complaints])
 
     def _get_validation_exclusions(self) -> set[str]:
         """Making another bot the default one is no conflict: the old default makes room when the new one is saved."""

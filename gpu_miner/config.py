@@ -64,6 +64,7 @@ class Settings:
     openai_url: str = option("", "an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     openai_model: str = option("", "the server's model (its first)")
     openai_embedding_model: str = option("", "a model of the same server whose /embeddings the platform may use")
+    openai_rerank_model: str = option("", "a model of the same server whose /rerank the platform may use")
     openai_key: str = option("", "the server's key; better set as MIA_OPENAI_KEY")
     openai_prefill: str = option("none", f"how the server continues a begun answer: {', '.join(PREFILLS)} (none)")
     openai_timeout_s: float = option(120.0, "longest silence of the server (120)")

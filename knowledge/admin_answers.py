@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
@@ -27,6 +27,7 @@ from knowledge.admin_documents import ReadOnlyAdmin
 from knowledge.admin_names import NamedRowsMixin
 from knowledge.bots import names_of_bots
 from knowledge.choices import VersionState
+from knowledge.forms import TextsField, language_name
 from knowledge.models import EmbeddingVersion, ModelConfigVersion, RetrievalLog
 from knowledge.playground import playground_page
 from mia.lib import phrases
@@ -98,9 +99,17 @@ class BotRowsAdmin(NamedRowsMixin, ActionsModelAdmin[Any]):
 class ConfigForm(BotForm):
     """How a bot retrieves and answers."""
 
+    refusal_texts = TextsField(
+        label=_("In other languages"),
+        help_text=_("Said to visitors who write in that language. Without one, the words above, or ours in grey."),
+    )
+
     class Meta:
         model = ModelConfigVersion
-        fields = ["retrieval_k", "threshold", "fusion", "only_with_evidence", "refusal_text", "note"]
+        fields = [
+            "retrieval_k", "threshold", "fusion", "rerank", "only_with_evidence",
+            "refusal_text", "refusal_texts", "note",
+        ]  # fmt: skip
         widgets = {"refusal_text": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
 
 
@@ -110,7 +119,9 @@ class ModelConfigVersionAdmin(BotRowsAdmin):
 
     form = ConfigForm
     delete_right = None
-    own_fields = (("retrieval_k", "threshold"), "fusion", "only_with_evidence", "refusal_text", "note")
+    own_fields = (
+        ("retrieval_k", "threshold"), "fusion", "rerank", "only_with_evidence", "refusal_text", "refusal_texts", "note",
+    )  # fmt: skip
     list_display = [
         "named",
         "state_shown",
@@ -139,7 +150,18 @@ class ModelConfigVersionAdmin(BotRowsAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is or was in use stays as it was."""
         frozen = [] if obj is None or is_draft(obj) else self._names()
+        frozen = ["texts_shown" if name == "refusal_texts" else name for name in frozen]
         return [*super().get_readonly_fields(request, obj), *frozen]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        frozen = obj is not None and not is_draft(obj)
+        shown = ["texts_shown" if frozen and name == "refusal_texts" else name for name in self.own_fields]
+        return [(None, {"fields": ["bot" if obj is None else "whom", *shown]})]
+
+    @column(description=_("in other languages"))
+    def texts_shown(self, config: ModelConfigVersion) -> str:
+        lines = [(language_name(code), text) for code, text in (config.refusal_texts or {}).items()]
+        return format_html_join("", "<div>{}: {}</div>", lines) or "–"
 
     def save_model(self, request: HttpRequest, obj: ModelConfigVersion, form: Any, change: bool) -> None:
         if not change:

@@ -120,7 +120,9 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
-            kwargs["form"] = change_form_of(obj)
+            form = change_form_of(obj)
+            kwargs["form"] = type(form.__name__, (form,), {"businesses": self.managed(request)})
+            kwargs["fields"] = list(form._meta.fields or [])
             return super().get_form(request, obj, change, **kwargs)
         chosen = NEW_FORMS[kind_asked_for(request)]
         own = {"kind": kind_asked_for(request), "businesses": self.managed(request)}
@@ -144,7 +146,7 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.readonly_fields if obj is not None else []
+        return [name for name in self.readonly_fields if name != "whom"] if obj is not None else []
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return [AnswerInline] if obj is not None and obj.kind == SourceKind.QA else []
@@ -165,6 +167,8 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
         who, now = str(user_of(request)), timezone.now()
         if change:
             super().save_model(request, obj, form, change)
+            if form.is_for_another:
+                services.give_to_bot(source=obj, bot_id=form.bot_id)
             if "text" in form.changed_data:
                 services.change_text(source=obj, requested_by=who, now=now)
             elif "refresh_hours" in form.changed_data:

@@ -82,7 +82,7 @@ def ground(asked: Asked) -> Grounding | None:
     found = retrieve(snapshot=snapshot, query=standing_alone(asked.question, asked.earlier))
     found = replace(found, passages=tuple(curated.first(found.passages)))
     is_foreign = _is_foreign(asked, snapshot)
-    told = _worth_telling(found, is_foreign=is_foreign)
+    told = _in_order(_worth_telling(found, is_foreign=is_foreign))
     sources = [source_of(number, passage) for number, passage in enumerate(told, start=1)]
     plain = Grounding(asked, found, sources, language, Outcome.ANSWERED, snapshot)
     written = curated.match(asked.question, found.passages, language=language)
@@ -155,6 +155,14 @@ def _worth_telling(found: Found, *, is_foreign: bool) -> list[Passage]:
         return list(found.passages)
     needed = RELEVANT_SHARE * found.evidence
     return [passage for passage in found.passages if passage.evidence >= needed] if found.is_enough else []
+
+
+def _in_order(passages: Sequence[Passage]) -> list[Passage]:
+    """By rank, but slices of one section together and as they stand there: the first one says what it is about."""
+    sections: dict[int, list[Passage]] = {}
+    for passage in passages:
+        sections.setdefault(passage.section_id, []).append(passage)
+    return [passage for slices in sections.values() for passage in sorted(slices, key=lambda slice: slice.position)]
 
 
 def _is_foreign(asked: Asked, snapshot: Snapshot) -> bool:

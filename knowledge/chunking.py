@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from knowledge.limits import SEPARATOR
 from knowledge.loaders.base import LoadedSection
 from miners.tokens import estimate_tokens
 
@@ -22,7 +23,6 @@ GATHERED_TOKENS: Final = 300
 SECTION_TOKENS: Final = 1_600
 HEADING_TOKENS: Final = 80
 MAX_HEADING_CHARS: Final = 1_000
-SEPARATOR: Final = " › "
 
 PARAGRAPH: Final = re.compile(r"\n\s*\n")
 SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n")
@@ -61,8 +61,10 @@ def cut(title: str, sections: Sequence[LoadedSection]) -> Iterator[Piece]:
 
 
 def heading_of(title: str, headings: Sequence[str]) -> str:
-    """The title and the headings under it, each once."""
+    """The title and the headings under it, each once; "Prices – Shop" above "Prices" says nothing more."""
     path = [part for part in (title, *headings) if part]
+    if len(path) > 1 and path[0].startswith(path[1]):
+        path.pop(0)
     return SEPARATOR.join(dict.fromkeys(path))[:MAX_HEADING_CHARS]
 
 

@@ -16,8 +16,10 @@ from knowledge.languages import detect
 
 MARKER: Final = re.compile(r"[ \t]*\[(\d{1,2}(?:\s*,\s*\d{1,2})*)\]")
 SENTENCE: Final = re.compile(
-    r"[^.!?。！？\n]*(?:[.!?。！？]+[\"”’»)\]]*|\n|$)(?:[ \t]*\[\d{1,2}(?:\s*,\s*\d{1,2})*\])*[ \t]*"
+    r"(?:[^.!?。！？\n]|[.!?](?=[^\W_]))*(?:[.!?。！？]+[\"”“’»«›」』)\]]*|\n|$)"
+    r"(?:[ \t]*\[\d{1,2}(?:\s*,\s*\d{1,2})*\])*[ \t]*"
 )
+QUOTED: Final = re.compile(r"[“„«»「『‹\"]([^“”„«»「」『』‹›\"]+)[”“»«」』›\"]")
 CHAT_TEMPLATE: Final = re.compile(r"<(?=\s*[|/!?a-zA-Z])|\[/?(?:INST|SYS)\]", re.IGNORECASE)
 INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 STEM_CHARS: Final = 5
@@ -115,14 +117,22 @@ def _checked_sentence(sentence: str, known: Mapping[int, Source]) -> tuple[str, 
 
 
 def bears_out(sentence: str, source: Source) -> bool:
-    """Whether a passage holds enough of a sentence's words; across languages, its numbers and names have to do."""
+    """Whether a passage holds enough of a sentence's words; across languages, its numbers and quotations have to do."""
     said, held = stems(sentence), stems(f"{source.title} {source.text}")
     if not said:
         return False
+    has_its_numbers = {stem for stem in said if any(char.isdigit() for char in stem)} <= held
+    if has_its_numbers and _is_quoted(sentence, held):
+        return True
     if source.language and _is_in_another_language(sentence, source):
-        telling = {stem for stem in said if any(char.isdigit() for char in stem)}
-        return telling <= held
+        return has_its_numbers
     return len(said & held) / len(said) >= OVERLAP_NEEDED
+
+
+def _is_quoted(sentence: str, held: frozenset[str]) -> bool:
+    """Whether it quotes the passage, whatever language the words around the quotation are in."""
+    quotes = [stems(quote) for quote in QUOTED.findall(sentence)]
+    return any(len(said) >= FEWEST_WORDS and len(said & held) >= OVERLAP_TO_ATTRIBUTE * len(said) for said in quotes)
 
 
 def _is_in_another_language(sentence: str, source: Source) -> bool:
@@ -132,7 +142,7 @@ def _is_in_another_language(sentence: str, source: Source) -> bool:
 
 def _taken_from(answer: str, sources: Sequence[Source]) -> list[Source]:
     """Passages that hold most of the words of a whole sentence of the answer."""
-    sentences = [stems(sentence) for sentence in SENTENCE.findall(answer)]
+    sentences = [stems(part) for sentence in SENTENCE.findall(answer) for part in (sentence, *QUOTED.findall(sentence))]
     held = {source.index: stems(f"{source.title} {source.text}") for source in sources}
     taken: dict[int, Source] = {}
     for said in sentences:

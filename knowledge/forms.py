@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from django import forms
 from django.utils.functional import Promise
+from django.utils.translation import get_language_info
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -23,6 +25,7 @@ from knowledge.bots import names_of_bots
 from knowledge.choices import FETCHED_KINDS, SourceKind
 from knowledge.limits import MAX_FILE_BYTES, MAX_PAGES, MAX_QUESTION_CHARS, MAX_URL_CHARS
 from knowledge.models import CuratedAnswer, Source
+from knowledge.refusals import OURS
 from mia.lib.errors import ApplicationError
 
 MAX_FORM_CHARS: Final = 200_000
@@ -62,6 +65,39 @@ class TitleForm(forms.ModelForm[Source]):
     class Meta:
         model = Source
         fields = ["title"]
+
+
+class ChangeForm(TitleForm):
+    """A source that is there: whom it is for may be changed; `businesses` is set by the page."""
+
+    businesses: list[Business] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        source = self.instance
+        self.fields["whom"] = forms.ChoiceField(
+            label=_("For"),
+            choices=whom_choices([business for business in self.businesses if business.pk == source.business_id]),
+            initial=f"{source.bot_id or EVERY_BOT}:{source.business_id}",
+            required=False,
+            widget=UnfoldAdminSelectWidget,
+            help_text=_("Which bot learns it. Another one knows it at once, and this one no more."),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if self.is_for_another and sources.has_twin(self.instance, bot_id=self.bot_id):
+            self.add_error("whom", _("That bot has been taught the same already."))
+        return data
+
+    @property
+    def is_for_another(self) -> bool:
+        return bool(self.cleaned_data.get("whom")) and self.bot_id != self.instance.bot_id
+
+    @property
+    def bot_id(self) -> int | None:
+        bot = self.cleaned_data["whom"].partition(":")[0]
+        return None if bot == EVERY_BOT else int(bot)
 
 
 class RefreshForm(TitleForm):
@@ -197,7 +233,7 @@ NEW_FORMS: Final[dict[SourceKind, type[NewSourceForm]]] = {
 }
 
 
-class TextChangeForm(TitleForm):
+class TextChangeForm(ChangeForm):
     """A pasted text that is there."""
 
     text = forms.CharField(
@@ -212,7 +248,14 @@ class TextChangeForm(TitleForm):
         fields = ["title", "text"]
 
 
-class WebsiteChangeForm(RefreshForm):
+class RefreshChangeForm(ChangeForm, RefreshForm):
+    """A page that is there."""
+
+    class Meta(RefreshForm.Meta):
+        pass
+
+
+class WebsiteChangeForm(RefreshChangeForm):
     """A website that is there."""
 
     page_limit = WebsiteForm.base_fields["page_limit"]
@@ -221,12 +264,12 @@ class WebsiteChangeForm(RefreshForm):
         fields = ["title", "page_limit", "refresh_hours"]
 
 
-def change_form_of(source: Source) -> type[TitleForm]:
+def change_form_of(source: Source) -> type[ChangeForm]:
     if source.kind == SourceKind.TEXT:
         return TextChangeForm
     if source.kind == SourceKind.SITEMAP:
         return WebsiteChangeForm
-    return RefreshForm if source.kind in FETCHED_KINDS else TitleForm
+    return RefreshChangeForm if source.kind in FETCHED_KINDS else ChangeForm
 
 
 class WordingsField(forms.CharField):
@@ -261,3 +304,47 @@ class AnswerForm(forms.ModelForm[CuratedAnswer]):
         model = CuratedAnswer
         fields = ["question", "other_wordings", "answer"]
         widgets = {"answer": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
+
+
+class TextsWidget(forms.MultiWidget):
+    """A line for each language that a text can be given in, with what is said without one."""
+
+    template_name = "knowledge/admin/texts_widget.html"
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        lines = {
+            code: UnfoldAdminTextInputWidget(attrs={"placeholder": ours, "lang": code, "dir": "auto"})
+            for code, ours in OURS.items()
+        }
+        super().__init__(lines, attrs)
+
+    def decompress(self, value: Any) -> list[str]:
+        texts = json.loads(value) if isinstance(value, str) else (value or {})
+        return [str(texts.get(code, "")) for code in OURS]
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        for code, line in zip(OURS, context["widget"]["subwidgets"], strict=True):
+            line["label"] = language_name(code)
+        return context
+
+
+class TextsField(forms.MultiValueField):
+    """Texts by language; those that are left empty are not kept."""
+
+    widget = TextsWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        fields = [forms.CharField(max_length=1000, required=False) for _code in OURS]
+        super().__init__(fields, require_all_fields=False, required=False, **kwargs)
+
+    def compress(self, data_list: list[str]) -> dict[str, str]:
+        return {code: text for code, text in zip(OURS, data_list, strict=False) if text}
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        lines = [text or "" for text in data or [""] * len(OURS)]
+        return bool(self.compress(lines) != (initial or {}))
+
+
+def language_name(code: str) -> str:
+    return str(get_language_info(code)["name_translated"])

@@ -9,6 +9,9 @@ from knowledge.choices import Fusion
 
 RRF_K: Final = 60
 LEXICAL_WEIGHT: Final = 1.0
+HEADING_WEIGHT: Final = 0.6
+"""Of a heading that says the very question, beside coming first by words."""
+
 DENSE_WEIGHTS: Final[Mapping[str, float]] = {"hashed": 0.35}
 """Of a provider's ranking beside the lexical one; what knows no meaning counts for less (docs/retrieval.md)."""
 
@@ -25,14 +28,25 @@ DEFAULT_COVERAGE_SHARE: Final = 0.35
 
 
 def fuse(
-    *, dense: Mapping[int, float], lexical: Mapping[int, float], fusion: Fusion, provider: str
+    *,
+    dense: Mapping[int, float],
+    lexical: Mapping[int, float],
+    headings: Mapping[int, float],
+    fusion: Fusion,
+    provider: str,
 ) -> list[tuple[int, float]]:
-    """Chunks by falling fused score; `dense` and `lexical` are scores, the higher the better."""
+    """Chunks by falling fused score; `dense` and `lexical` are scores, the higher the better.
+
+    `headings` says how nearly the heading of each says what was asked, from 0 to 1.
+    """
     weigh = _reciprocal_ranks if fusion == Fusion.RRF else _between_extremes
     fused: dict[int, float] = {}
     for scores, weight in ((lexical, LEXICAL_WEIGHT), (dense, DENSE_WEIGHTS.get(provider, DEFAULT_DENSE_WEIGHT))):
         for chunk_id, share in weigh(scores).items():
             fused[chunk_id] = fused.get(chunk_id, 0.0) + weight * share
+    best = LEXICAL_WEIGHT / (RRF_K + 1) if fusion == Fusion.RRF else LEXICAL_WEIGHT
+    for chunk_id in fused:
+        fused[chunk_id] += HEADING_WEIGHT * best * headings.get(chunk_id, 0.0)
     return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -27,7 +27,8 @@ MAX_QUERY_CHARS: Final = 4_000
 
 READ: Final = """
 SELECT r.id, r.outcome, r.citations, r.passages,
-       ARRAY(SELECT jsonb_build_array(c.id, CASE WHEN length(n.text) <= 2400 THEN n.text ELSE c.words END, c.language)
+       ARRAY(SELECT jsonb_build_array(c.id, CASE WHEN length(n.text) <= 2400 THEN n.text
+                                                 ELSE left(n.text, 400) || E'\\n\\n' || c.words END, c.language)
              FROM knowledge_chunk c JOIN knowledge_section n ON n.business_id = r.business_id AND n.id = c.section_id
              WHERE c.business_id = r.business_id AND c.id = ANY (r.chunk_ids))
 FROM knowledge_retrievallog r WHERE r.business_id = %s AND r.job_id = %s ORDER BY r.id LIMIT 1
@@ -103,6 +104,7 @@ def keep(
         threshold=found.threshold,
         evidence=found.evidence,
         retrieval_k=snapshot.answering.passages,
+        reranked=found.is_reranked,
         embedding_version_id=snapshot.version_id,
         model_config_id=snapshot.answering.config_id,
         prompt_hash=prompt_hash,

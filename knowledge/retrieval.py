@@ -6,6 +6,7 @@ shown of the chunks either search found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
 
-from knowledge import databases, lexical, ranking
+from knowledge import databases, headings, lexical, ranking, reranking
 from knowledge.embeddings import Vectors, embedder_for
 from knowledge.embeddings.base import written
 from knowledge.errors import EmbeddingError
@@ -25,6 +26,8 @@ CANDIDATES: Final = 40
 LEXICAL_CANDIDATES: Final = 60
 EF_SEARCH: Final = 400
 MAX_SECTION_CHARS: Final = 2_400
+OPENING_CHARS: Final = 400
+OPENING_END: Final = re.compile(r".*(?:[.!?:…。！？](?=\s)|(?=\n))", re.DOTALL)
 
 TUNE: Final = "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true)"
 
@@ -38,9 +41,10 @@ WITH dense AS MATERIALIZED (
 ), picked AS (
     SELECT chunk_id FROM dense UNION SELECT unnest(%(lexical)s::bigint[])
 )
-SELECT c.id, c.document_id, c.section_id, c.heading, c.words, c.curated, c.language,
+SELECT c.id, c.document_id, c.section_id, c.position, c.heading, c.words, c.curated, c.language,
        coalesce(nullif(d.title, ''), s.title) AS title, d.url, d.facts_at, n.anchor,
        CASE WHEN length(n.text) <= %(section_chars)s THEN n.text ELSE '' END AS section,
+       left(n.text, %(opening_chars)s) AS opening,
        dense.chunk_id IS NOT NULL AS is_near,
        coalesce(-dense.distance, -(e.vector::halfvec({size}) <#> %(vector)s::halfvec({size})), 0) AS similarity
 FROM picked
@@ -62,11 +66,13 @@ class Passage:
     chunk_id: int
     document_id: int
     section_id: int
+    position: int
     title: str
     url: str
     heading: str
     words: str
     section: str
+    opening: str
     anchor: str
     language: str
     is_curated: bool
@@ -79,8 +85,11 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """The section that it stands in, where that is short, else the slice itself."""
-        return self.section or self.words
+        """The section that it stands in, where that is short, else the slice itself after how the section begins."""
+        if self.section or self.opening.startswith(self.words[: OPENING_CHARS // 4]):
+            return self.section or self.words
+        opening = OPENING_END.match(self.opening)
+        return f"{opening.group().strip()}\n\n{self.words}" if opening else self.words
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class Found:
     threshold: float = 0.0
     words: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    is_reranked: bool = False
 
     @property
     def evidence(self) -> float:
@@ -120,13 +130,18 @@ def retrieve(*, snapshot: Snapshot, query: str, passages: int = 0) -> Found:
         )
     with clock.times("dense_ms"):
         rows = read(snapshot, vector, hits)
-    found = _ranked(snapshot, rows, hits, has_vector=vector is not None)
+    found = _one_per_section(_ranked(snapshot, query, rows, hits, has_vector=vector is not None))
+    again = None
+    if snapshot.answering.rerank:
+        with clock.times("rerank_ms"):
+            again = reranking.reranked(business_id=snapshot.business_id, question=query, passages=found)
     return Found(
         query=query,
-        passages=tuple(_one_per_section(found)[: passages or snapshot.answering.passages]),
+        passages=tuple((again or found)[: passages or snapshot.answering.passages]),
         threshold=threshold_of(snapshot),
         words=hits.words,
         timings=clock.milliseconds,
+        is_reranked=again is not None,
     )
 
 
@@ -168,6 +183,7 @@ def read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[
         "dense": CANDIDATES if vector is not None else 0,
         "lexical": hits.chunk_ids.tolist(),
         "section_chars": MAX_SECTION_CHARS,
+        "opening_chars": OPENING_CHARS,
     }
     with databases.connection().cursor() as cursor:
         if snapshot.has_index and vector is not None:
@@ -178,7 +194,7 @@ def read(snapshot: Snapshot, vector: Vectors | None, hits: LexicalHits) -> list[
 
 
 def _ranked(
-    snapshot: Snapshot, rows: Sequence[dict[str, Any]], hits: LexicalHits, *, has_vector: bool
+    snapshot: Snapshot, query: str, rows: Sequence[dict[str, Any]], hits: LexicalHits, *, has_vector: bool
 ) -> list[Passage]:
     provider = snapshot.model.provider
     by_words = dict(zip(hits.chunk_ids.tolist(), hits.scores.tolist(), strict=True))
@@ -187,6 +203,7 @@ def _ranked(
         # What the words found is ranked by its vector too: an HNSW walk may have missed it.
         dense={row["id"]: row["similarity"] for row in rows} if has_vector else {},
         lexical={chunk_id: by_words[chunk_id] for chunk_id in list(read) if chunk_id in by_words},
+        headings=dict(zip(read, headings.agreements(query, [row["heading"] for row in rows]), strict=True)),
         fusion=snapshot.answering.fusion,
         provider=provider,
     )
@@ -200,11 +217,13 @@ def _passage(row: Mapping[str, Any], hits: LexicalHits, by_words: Mapping[int, f
         chunk_id=row["id"],
         document_id=row["document_id"],
         section_id=row["section_id"],
+        position=row["position"],
         title=row["title"],
         url=row["url"],
         heading=row["heading"],
         words=row["words"],
         section=row["section"],
+        opening=row["opening"],
         anchor=row["anchor"],
         language=row["language"],
         is_curated=row["curated"],
@@ -217,12 +236,18 @@ def _passage(row: Mapping[str, Any], hits: LexicalHits, by_words: Mapping[int, f
 
 
 def _one_per_section(found: Sequence[Passage]) -> list[Passage]:
-    """The best chunk of each section: the rest of it comes with its section, or says the same again."""
+    """The best chunk of each section: the rest of it comes with its section, or says the same again.
+
+    A page that two sources hold is told once.
+    """
     seen: set[tuple[int, str]] = set()
+    told: set[tuple[str, str]] = set()
     kept = []
     for passage in found:
         key = (passage.section_id, "" if passage.section else passage.words)
-        if key not in seen:
-            seen.add(key)
+        words = (passage.heading, passage.section or passage.words)
+        if key not in seen and words not in told:
             kept.append(passage)
+        seen.add(key)
+        told.add(words)
     return kept

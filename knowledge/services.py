@@ -66,6 +66,10 @@ def train_again(*, chosen: Sequence[Source], requested_by: str, now: datetime) -
     return taken
 
 
+def give_to_bot(*, source: Source, bot_id: int | None) -> None:
+    sources.give_to_bot(source, bot_id=bot_id)
+
+
 def change_text(*, source: Source, requested_by: str, now: datetime) -> None:
     """After the words of a text were changed: they are trained anew. Raises AlreadyTaught."""
     sources.check_changed_text(source)

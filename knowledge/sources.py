@@ -15,8 +15,9 @@ from knowledge.crawling import normalized
 from knowledge.errors import AlreadyTaught, TooMuchTaught, TrainingInProgress
 from knowledge.limits import MAX_SOURCES, MAX_STORED_BYTES
 from knowledge.loaders import digest_of
-from knowledge.models import ForgottenFile, Source, TrainingJob, UploadedFile
+from knowledge.models import Chunk, Embedding, ForgottenFile, Source, TrainingJob, UploadedFile
 from knowledge.runs import UNTAKEN
+from knowledge.snapshot import forget
 from knowledge.storing import remove_rows
 from mia.lib.errors import InvalidRequest, NotFound
 
@@ -48,6 +49,25 @@ def _check_room(source: Source) -> None:
     twins = present.filter(bot_id=source.bot_id, kind=source.kind, content_hash=source.content_hash)
     if source.content_hash and twins.exclude(pk=source.pk).exists():
         raise AlreadyTaught
+
+
+def has_twin(source: Source, *, bot_id: int | None) -> bool:
+    """Whether another source teaches that bot the same."""
+    twins = Source.objects.for_business(source.business_id).filter(bot_id=bot_id, kind=source.kind)
+    return bool(source.content_hash) and twins.filter(content_hash=source.content_hash).exclude(pk=source.pk).exists()
+
+
+def give_to_bot(source: Source, *, bot_id: int | None) -> None:
+    """Has another bot know it, or every one; its words and vectors go along. Raises InvalidRequest."""
+    if not is_bot_of(bot_id, business_id=source.business_id):
+        raise InvalidRequest({"bot_id": ["There is no such bot."]})
+    with transaction.atomic(using=databases.alias()):
+        own = Chunk.objects.for_business(source.business_id).filter(source=source)
+        Embedding.objects.for_business(source.business_id).filter(chunk__in=own).update(bot_id=bot_id)
+        own.update(bot_id=bot_id)
+        Source.objects.for_business(source.business_id).filter(pk=source.pk).update(bot_id=bot_id)
+    source.bot_id = bot_id
+    forget(source.business_id)
 
 
 def check_changed_text(source: Source) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import IO, Any, ClassVar, cast
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from accounts.api import ScopedAPIView
@@ -25,9 +27,15 @@ from mia.lib.errors import Forbidden
 from mia.lib.ratelimit import Bucket, BucketThrottle, take
 from mia.lib.shapes import validated
 
+Decorator = Callable[[Callable[..., Response]], Callable[..., Response]]
 BUSINESS_BUCKET = Bucket("training-business", rate_per_s=20, burst=200)
 BOT = OpenApiParameter("bot_id", int, description="Only what this bot learns from.")
 UPLOAD_TICKET = OpenApiParameter(TICKET_HEADER, str, OpenApiParameter.HEADER, description="As init gave it.")
+
+
+def operation(name: str, reply: type[Serializer[Any]], **described: Any) -> Decorator:
+    """How an endpoint of training stands in the schema."""
+    return extend_schema(operation_id=name, tags=["training"], responses={200: reply}, **described)
 
 
 class TrainingThrottle(BucketThrottle):
@@ -60,12 +68,7 @@ class TrainingAPIView(ScopedAPIView):
 class QueueView(TrainingAPIView):
     """Training."""
 
-    @extend_schema(
-        operation_id="queue_training",
-        tags=["training"],
-        request=serializers.BotRequest,
-        responses={200: serializers.QueueReply},
-    )
+    @operation("queue_training", serializers.QueueReply, request=serializers.BotRequest)
     def post(self, request: Request) -> Response:
         """Trains everything that a bot has still to learn; 409 while that bot is being trained."""
         fields = validated(serializers.BotRequest, request.data)
@@ -80,12 +83,7 @@ class QueueView(TrainingAPIView):
 class DeleteView(TrainingAPIView):
     """Removal."""
 
-    @extend_schema(
-        operation_id="delete_training_source",
-        tags=["training"],
-        request=None,
-        responses={200: serializers.DeleteReply},
-    )
+    @operation("delete_training_source", serializers.DeleteReply, request=None)
     def delete(self, request: Request, source_id: UUID) -> Response:
         """Deletes a source with its words, vectors and file. Answers stop using it at once."""
         job = services.delete_source(
@@ -97,24 +95,14 @@ class DeleteView(TrainingAPIView):
 class SourcesView(TrainingAPIView):
     """Sources."""
 
-    @extend_schema(
-        operation_id="list_training_sources",
-        tags=["training"],
-        parameters=[BOT],
-        responses={200: serializers.SourcesReply},
-    )
+    @operation("list_training_sources", serializers.SourcesReply, parameters=[BOT])
     def get(self, request: Request) -> Response:
         """What a bot, or the whole business, learns from; the newest 200."""
         bot_id = request.query_params.get("bot_id")
         sources = services.list_sources(business_id=self.business_id, bot_id=bot_id)
         return Response({"sources": serializers.SourceReply(sources, many=True).data})
 
-    @extend_schema(
-        operation_id="add_training_source",
-        tags=["training"],
-        request=serializers.SourceRequest,
-        responses={200: serializers.SourceReply},
-    )
+    @operation("add_training_source", serializers.SourceReply, request=serializers.SourceRequest)
     def post(self, request: Request) -> Response:
         """Adds a page, a website or a text; `queue` trains it. Files come by `upload/init`."""
         fields = validated(serializers.SourceRequest, request.data)
@@ -126,7 +114,7 @@ class SourcesView(TrainingAPIView):
 class JobView(TrainingAPIView):
     """Training jobs."""
 
-    @extend_schema(operation_id="training_job", tags=["training"], responses={200: serializers.TrainingReply})
+    @operation("training_job", serializers.TrainingReply)
     def get(self, request: Request, training_job_id: UUID) -> Response:
         """How far a training has come."""
         job = services.job_of(business_id=self.business_id, job_id=training_job_id)
@@ -136,12 +124,7 @@ class JobView(TrainingAPIView):
 class UploadInitView(TrainingAPIView):
     """Announcements of files."""
 
-    @extend_schema(
-        operation_id="init_training_upload",
-        tags=["training"],
-        request=serializers.UploadInitRequest,
-        responses={200: serializers.UploadInitReply},
-    )
+    @operation("init_training_upload", serializers.UploadInitReply, request=serializers.UploadInitRequest)
     def post(self, request: Request) -> Response:
         """Makes a source for each file, and a ticket for its upload. The same content again gives the same source."""
         fields = validated(serializers.UploadInitRequest, request.data)
@@ -168,12 +151,7 @@ class UploadInitView(TrainingAPIView):
 class UploadFinalizeView(TrainingAPIView):
     """Finished uploads."""
 
-    @extend_schema(
-        operation_id="finalize_training_upload",
-        tags=["training"],
-        request=serializers.UploadFinalizeRequest,
-        responses={200: serializers.SourcesReply},
-    )
+    @operation("finalize_training_upload", serializers.SourcesReply, request=serializers.UploadFinalizeRequest)
     def post(self, request: Request) -> Response:
         """Checks what arrived. A file that is whole and readable becomes `created`, any other `upload_failed`."""
         fields = validated(serializers.UploadFinalizeRequest, request.data)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from django.db import Error as AnyDatabaseError
-from django.db import connection
+from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -135,7 +135,7 @@ def _run(check: Check) -> Finding:
     except (AnyDatabaseError, RedisError):
         return Finding(check.without, _ms_since(started), "does not answer")
     finally:
-        connection.close()
+        connections.close_all()
     return Finding(Health.OK, _ms_since(started))
 
 
@@ -149,9 +149,10 @@ def check_process(draining: Drain) -> None:
 
 
 def check_postgresql() -> None:
-    """A statement gets through, on a connection of the pool that requests use."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    """A statement gets through to every database, on connections of the pools that requests use."""
+    for database in connections.all():
+        with database.cursor() as cursor:
+            cursor.execute("SELECT 1")
 
 
 class MigrationsCheck:
@@ -163,9 +164,10 @@ class MigrationsCheck:
     def __call__(self) -> None:
         if self._applied:
             return
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            raise NotHealthy("migrations are missing")
+        for database in connections.all():
+            executor = MigrationExecutor(database)
+            if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                raise NotHealthy("migrations are missing")
         self._applied = True
 
 

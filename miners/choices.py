@@ -12,13 +12,14 @@ class Lane(models.IntegerChoices):
 
 
 class JobKind(models.TextChoices):
-    """What a job is for; a canary's answer is judged and thrown away, and an embed job's answer is numbers."""
+    """What a job is for; a canary's answer is judged and thrown away, embed and rerank jobs are answered by numbers."""
 
     CHAT = "chat"
     API = "api"
     IDLE = "idle"
     CANARY = "canary"
     EMBED = "embed"
+    RERANK = "rerank"
 
 
 class JobState(models.TextChoices):

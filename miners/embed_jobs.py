@@ -58,7 +58,7 @@ def embed(request: EmbedRequest, *, wait_s: float) -> Reply | None:
     if not is_served(model=request.model, min_trust=request.min_trust, avoid=request.avoid, now=now):
         return None
     job = submit(request, deadline=timedelta(seconds=wait_s), now=now)
-    ended = _wait(job.pk, wait_s)
+    ended = wait_for(job.pk, wait_s)
     if ended is None:
         cancel_job(job=job, now=timezone.now())
         return None
@@ -80,10 +80,12 @@ def submit(request: EmbedRequest, *, deadline: timedelta, now: datetime) -> Job:
     return job
 
 
-def is_served(*, model: str, min_trust: Trust, avoid: Sequence[int], now: datetime) -> bool:
+def is_served(
+    *, model: str, min_trust: Trust, avoid: Sequence[int] = (), now: datetime, feature: str = FEATURE
+) -> bool:
     able = Miner.objects.online(now).exclude(status__in=[MinerStatus.OFFLINE, MinerStatus.DRAINING, MinerStatus.PAUSED])
     able = able.filter(
-        trust__gte=max(min_trust, Trust.VERIFIED), features__contains=[FEATURE], model_ids__contains=[model]
+        trust__gte=max(min_trust, Trust.VERIFIED), features__contains=[feature], model_ids__contains=[model]
     )
     return able.exclude(pk__in=list(avoid)).exists()
 
@@ -123,7 +125,8 @@ def _job_request(request: EmbedRequest, deadline: timedelta) -> JobRequest:
     )
 
 
-def _wait(job_id: UUID, wait_s: float) -> tuple[str, int | None, str] | None:
+def wait_for(job_id: UUID, wait_s: float) -> tuple[str, int | None, str] | None:
+    """State, miner and output of a job once it has ended; None where that takes longer."""
     give_up = time.monotonic() + wait_s
     pause = POLL_S
     while time.monotonic() < give_up:

@@ -236,10 +236,8 @@ def described(fields: Mapping[str, Any]) -> dict[str, Any]:
         "agent": fields.get("agent") or "",
         "instance": fields.get("instance") or "",
         "served_models": served,
-        # A job that names no model is answered by the first: never by one that only embeds.
-        "model_ids": sorted(
-            {model["id"] for model in served}, key=lambda name: (name in _embedding_models(served), name)
-        ),
+        # A job that names no model is answered by the first: never by one that only gives numbers.
+        "model_ids": sorted({model["id"] for model in served}, key=lambda name: (name in _number_models(served), name)),
         "features": sorted({feature for model in served for feature in model.get("features", [])}),
         "max_context": max([model["max_context"] for model in served], default=4096),
         "slots": fields.get("slots", 1),
@@ -249,8 +247,8 @@ def described(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _embedding_models(served: list[dict[str, Any]]) -> set[str]:
-    return {model["id"] for model in served if "embed" in model.get("features", [])}
+def _number_models(served: list[dict[str, Any]]) -> set[str]:
+    return {model["id"] for model in served if {"embed", "rerank"} & set(model.get("features", []))}
 
 
 def _use_enrolment_token(plain: str, now: datetime) -> EnrolmentToken | None:

@@ -25,6 +25,7 @@ def _openai(settings: Settings) -> Engine:
             url=settings.openai_url,
             model=settings.openai_model,
             embedding_model=settings.openai_embedding_model,
+            rerank_model=settings.openai_rerank_model,
             key=settings.openai_key,
             prefill=settings.openai_prefill,
             timeout_s=settings.openai_timeout_s,

@@ -10,6 +10,7 @@ import requests
 from gpu_miner.engines.base import Cancelled, Delta, EngineJob, Finish, Stream, Usage, text_of
 from gpu_miner.engines.embedding_vectors import packed, vectors_of
 from gpu_miner.engines.event_stream import StreamBroken, events
+from gpu_miner.engines.rerank_scores import scored
 from gpu_miner.errors import EngineError, EngineUnavailable
 from gpu_miner.protocol import JsonObject, ModelCard, as_int, as_list, as_object, as_text
 
@@ -42,6 +43,7 @@ class OpenAIOptions:
     url: str
     model: str = ""
     embedding_model: str = ""
+    rerank_model: str = ""
     key: str = ""
     prefill: str = "none"
     timeout_s: float = 120.0
@@ -98,7 +100,7 @@ class OpenAIEngine:
                 "max_output": min(self._options.max_output, context),
                 "features": features,
             },
-            *self._embedding_models(),
+            *self._number_models(),
         ]
 
     def admits(self, job: EngineJob) -> bool:
@@ -109,7 +111,7 @@ class OpenAIEngine:
 
     def run(self, job: EngineJob, stream: Stream) -> Finish:
         try:
-            return self._embed(job, stream) if job.kind == "embed" else self._complete(job, stream)
+            return {"embed": self._embed, "rerank": self._rerank}.get(job.kind, self._complete)(job, stream)
         except (requests.RequestException, StreamBroken) as error:
             if stream.cancelled:
                 raise Cancelled from error
@@ -122,25 +124,39 @@ class OpenAIEngine:
     def _continues(self) -> bool:
         return self._options.prefill != "none"
 
-    def _embedding_models(self) -> list[ModelCard]:
-        if not self._options.embedding_model:
-            return []
+    def _number_models(self) -> list[ModelCard]:
+        """Models of the same server that give vectors or scores instead of words."""
+        named = {"embed": self._options.embedding_model, "rerank": self._options.rerank_model}
         return [
             {
-                "id": self._options.embedding_model,
+                "id": model,
                 "backend": "openai",
                 "quant": "",
                 "max_context": EMBEDDING_CONTEXT,
                 "max_output": 1,
-                "features": ["embed"],
+                "features": [feature],
             }
+            for feature, model in named.items()
+            if model
         ]
 
     def _embed(self, job: EngineJob, stream: Stream) -> Finish:
         """The vectors of all messages, in their order, as `embedding_vectors.packed` writes them."""
+        texts = [text_of(message) for message in job.messages]
+        body = self._asked("embeddings", {"model": job.model, "input": texts}, stream)
+        return self._told(packed(vectors_of(body, len(texts))), body, stream)
+
+    def _rerank(self, job: EngineJob, stream: Stream) -> Finish:
+        """How well each message after the first answers it, in their order, as `rerank_scores.scored` writes it."""
+        question, *passages = [text_of(message) for message in job.messages]
+        given: JsonObject = {"model": job.model, "query": question, "documents": passages, "return_documents": False}
+        body = self._asked("rerank", given, stream)
+        return self._told(scored(body, len(passages)), body, stream)
+
+    def _asked(self, path: str, given: JsonObject, stream: Stream) -> JsonObject:
         with requests.post(
-            f"{self._options.url}/embeddings",
-            json={"model": job.model, "input": [text_of(message) for message in job.messages]},
+            f"{self._options.url}/{path}",
+            json=given,
             headers=self._headers,
             timeout=(CONNECT_TIMEOUT_S, self._options.timeout_s),
             allow_redirects=False,
@@ -150,8 +166,11 @@ class OpenAIEngine:
             body = _json_object(response.text)
         if stream.cancelled:
             raise Cancelled
+        return body
+
+    def _told(self, numbers: str, body: JsonObject, stream: Stream) -> Finish:
         stream.begin(continues=False)
-        stream.push(Delta(packed(vectors_of(body, len(job.messages))), 1))
+        stream.push(Delta(numbers, 1))
         return Finish("stop", _usage(body.get("usage")))
 
     def _complete(self, job: EngineJob, stream: Stream) -> Finish:

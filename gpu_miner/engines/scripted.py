@@ -120,6 +120,7 @@ def load_script(source: str) -> Script:
         acts=tuple(_act(as_object(item)) for item in as_list(given.get("acts"))),
         model=as_text(given.get("model")) or "scripted",
         max_context=as_int(given.get("max_context"), 8192),
+        features=tuple(map(as_text, as_list(given["features"]))) if "features" in given else Script.features,
     )
 
 

@@ -11,6 +11,7 @@ MAX_SECTIONS: Final = 20_000
 MAX_TITLE_CHARS: Final = 500
 MAX_HEADING_CHARS: Final = 200
 MAX_HEADINGS: Final = 6
+LONGEST_ENDING: Final = 8
 
 
 class LoadError(Exception):
@@ -53,6 +54,12 @@ def checked(loaded: Loaded) -> Loaded:
     if len(loaded.sections) > MAX_SECTIONS or sum(len(section.text) for section in loaded.sections) > MAX_TEXT_CHARS:
         raise LoadError(f"It holds more than {MAX_TEXT_CHARS:,} characters. Give it in several parts.")
     return loaded
+
+
+def title_of(name: str) -> str:
+    """A file by its name alone: "price-list.pdf" is called "price-list"."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and stem and "/" not in name and len(ending) <= LONGEST_ENDING else name
 
 
 def one_line(text: str, longest: int = MAX_TITLE_CHARS) -> str:

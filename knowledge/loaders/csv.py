@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from knowledge.loaders.base import Loaded, LoadedSection, LoadError, checked, one_line
+from knowledge.loaders.base import Loaded, LoadedSection, LoadError, checked, one_line, title_of
 from knowledge.loaders.detection import decoded
 from miners.tokens import estimate_tokens
 
@@ -24,7 +24,7 @@ def load_csv(content: bytes, *, name: str) -> Loaded:
     try:
         rows = csv.reader(io.StringIO(text, newline=""), _dialect(text))
         header = [one_line(cell, 100) for cell in next(rows, [])]
-        return checked(Loaded(title=name, sections=list(_sections(header, rows))))
+        return checked(Loaded(title=title_of(name), sections=list(_sections(header, rows))))
     except csv.Error as error:
         raise LoadError(f"The table cannot be read: {error}.") from error
 

@@ -16,7 +16,7 @@ from docx.table import Table
 from docx.text.paragraph import Paragraph
 from lxml import etree
 
-from knowledge.loaders.base import Loaded, LoadError, checked, one_line
+from knowledge.loaders.base import Loaded, LoadError, checked, one_line, title_of
 from knowledge.loaders.text import sections_of
 
 MAX_UNPACKED_BYTES: Final = 100_000_000
@@ -44,7 +44,7 @@ def load_docx(content: bytes, *, name: str) -> Loaded:
         title = one_line(document.core_properties.title or "")
     except BROKEN as error:
         raise LoadError("The Word document is damaged.") from error
-    return checked(Loaded(title=title or name, sections=list(sections_of(text))))
+    return checked(Loaded(title=title or title_of(name), sections=list(sections_of(text))))
 
 
 def _check_archive(content: bytes) -> None:

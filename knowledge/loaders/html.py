@@ -25,8 +25,16 @@ NEVER_DEEP: Final = frozenset(
     b"tfoot option optgroup colgroup rt rp".split()
 )
 MAX_CELLS: Final = 50_000
-HEADINGS: Final = "h1, h2, h3, h4, h5, h6"
+HEADINGS: Final = "h1, h2, h3, h4, h5, h6, dt[id]"
 PERMALINK: Final = re.compile(r"[¶§#\u200b\ue000-\uf8ff]+\s*$")
+MARKED_LINE: Final = re.compile(r"(?<=\S)[ \t]*[¶§\u200b\ue000-\uf8ff]+[ \t]*$", re.MULTILINE)
+ESCAPED: Final = re.compile(r"\\([_*\[\]>#`~-])")
+AS_TYPED: Final = re.compile(rb"(<pre\b.*?</pre\s*>)", re.DOTALL | re.IGNORECASE)
+# A term that has a place of its own is a heading: a function of a reference, an entry of a glossary.
+TERM: Final = re.compile(rb"<dt\b([^<>]*)>(.*?)</dt\s*>", re.DOTALL | re.IGNORECASE)
+TERM_WITH_PLACE: Final = re.compile(rb"<dt\b[^<>]*\bid\s*=", re.IGNORECASE)
+LIST_OF_TERMS: Final = re.compile(rb"<(/?)(?:dl|dt|dd)\b[^<>]*>", re.IGNORECASE)
+ANY_TAG: Final = re.compile(rb"<[^<>]*>")
 LANGUAGE: Final = re.compile(r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
 
 
@@ -37,7 +45,7 @@ def load_html(content: bytes, *, name: str) -> Loaded:
     _check_tree(tree)
     robots = _robots(tree)
     text = trafilatura.extract(
-        content, output_format="markdown", include_comments=False, include_tables=True, favor_recall=True
+        _laid_out(content), output_format="markdown", include_comments=False, include_tables=True, favor_recall=True
     )
     title = _title(tree)
     if not text:
@@ -45,7 +53,7 @@ def load_html(content: bytes, *, name: str) -> Loaded:
     return checked(
         Loaded(
             title=title or name,
-            sections=list(sections_of(text, _anchors(tree))),
+            sections=list(sections_of(ESCAPED.sub(r"\1", MARKED_LINE.sub("", text)), _anchors(tree))),
             language=_language(tree),
             dated=_dated(tree),
             links=[] if "nofollow" in robots else _links(tree, name),
@@ -54,6 +62,21 @@ def load_html(content: bytes, *, name: str) -> Loaded:
             may_index="noindex" not in robots,
         )
     )
+
+
+def _laid_out(content: bytes) -> bytes:
+    """The page without the line ends that only wrapped its source, and with terms that can be linked to as headings."""
+    parts = AS_TYPED.split(content)
+    parts[::2] = [b" ".join(part.split(b"\n")) for part in parts[::2]]
+    flowing = b"".join(parts)
+    if not TERM_WITH_PLACE.search(flowing):
+        return flowing
+    return LIST_OF_TERMS.sub(rb"<\1div>", TERM.sub(_as_heading, flowing))
+
+
+def _as_heading(term: re.Match[bytes]) -> bytes:
+    words = ANY_TAG.sub(b"", term.group(2))
+    return b"<h6>" + words + b"</h6>" if TERM_WITH_PLACE.match(term.group()) else b"<p>" + words + b"</p>"
 
 
 def _check_source(content: bytes) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from knowledge.loaders.base import MAX_HEADING_CHARS, MAX_HEADINGS, Loaded, LoadedSection, checked, one_line
+from knowledge.loaders.base import MAX_HEADING_CHARS, MAX_HEADINGS, Loaded, LoadedSection, checked, one_line, title_of
 from knowledge.loaders.detection import decoded
 
 HEADING: Final = re.compile(r"(#{1,6})\s+(\S.*?)\s*#*\s*$")
@@ -19,7 +19,7 @@ FRONT_MATTER_TITLE: Final = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.MU
 def load_text(content: bytes, *, name: str) -> Loaded:
     """Plain text: one section, as it has no headings that a program could tell from words."""
     text = decoded(content).replace("\r\n", "\n")
-    return checked(Loaded(title=name, sections=[LoadedSection((), text.strip())]))
+    return checked(Loaded(title=title_of(name), sections=[LoadedSection((), text.strip())]))
 
 
 def load_markdown(content: bytes, *, name: str) -> Loaded:
@@ -27,7 +27,7 @@ def load_markdown(content: bytes, *, name: str) -> Loaded:
     front = FRONT_MATTER.match(text)
     named = FRONT_MATTER_TITLE.search(front.group(1)) if front else None
     sections = list(sections_of(text[front.end() :] if front else text))
-    first = next((section.headings[0] for section in sections if section.headings), name)
+    first = next((section.headings[0] for section in sections if section.headings), title_of(name))
     return checked(Loaded(title=one_line(named.group(1)) if named else first, sections=sections))
 
 

@@ -35,7 +35,14 @@ class ModelConfigVersion(DetachedTenantModel):
         help_text=_("Empty: as calibrated."),
     )
     fusion = models.CharField(_("fusion"), max_length=7, choices=Fusion.choices, default=Fusion.RRF)
-    rerank = models.BooleanField(_("rerank on the network"), default=False)
+    rerank = models.BooleanField(
+        _("rerank on the network"),
+        default=False,
+        help_text=_(
+            "A model of the network reads each passage with the question and puts the best first. Adds up to 0.8 "
+            "seconds; where no miner serves such a model, nothing changes."
+        ),
+    )
     refusal_text = models.CharField(
         _("when it does not know"),
         max_length=1000,

@@ -12,9 +12,8 @@ from pgvector.django import HalfVectorField
 from accounts.tenancy import DetachedTenantModel
 from knowledge import querysets
 from knowledge.choices import SEARCH_CONFIGURATIONS, SIMPLE, VersionState
+from knowledge.limits import SEPARATOR
 from knowledge.models.sources import Document, Source
-
-HEADING_SEPARATOR = " › "
 
 
 class Section(DetachedTenantModel):
@@ -100,7 +99,7 @@ class Chunk(DetachedTenantModel):
 
     @property
     def heading_path(self) -> list[str]:
-        return self.heading.split(HEADING_SEPARATOR) if self.heading else []
+        return self.heading.split(SEPARATOR) if self.heading else []
 
 
 class EmbeddingVersion(DetachedTenantModel):

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     import os
 
     from django.core.management import call_command
-    from django.db import connections
+    from django.db import OperationalError, connections
     from django.utils import timezone
 
     for alias in connections:
@@ -20,9 +20,13 @@ if __name__ == "__main__":
     from accounts.tenancy import business_scope, platform_scope
     from accounts.tests.factories import BusinessFactory
     from knowledge import duties
+    from knowledge.answering import Asked, ground, keep_receipt
     from knowledge.databases import alias as alias_of_knowledge
-    from knowledge.models import Chunk, Embedding, Source
+    from knowledge.models import Chunk, Embedding, RetrievalLog, Source
+    from knowledge.retrieval import retrieve
+    from knowledge.snapshot import snapshot_of
     from knowledge.tests.factories import add_source, train
+    from mia import health
 
     def tables(alias: str) -> set[str]:
         return set(connections[alias].introspection.table_names())
@@ -45,6 +49,33 @@ if __name__ == "__main__":
             cursor.execute("SELECT count(*) FROM knowledge_source")
             assert cursor.fetchone() == (1,)
     assert Source.objects.count() == 0
+
+    # Questions are answered from the second database, by words and by vectors.
+    with business_scope(one.pk):
+        snapshot = snapshot_of(business_id=one.pk, bot_id=None)
+        assert snapshot is not None
+        found = retrieve(snapshot=snapshot, query="When do you open?")
+        assert [passage.words for passage in found.passages] == ["We open at nine."], found
+        assert found.is_enough
+        grounding = ground(Asked(business_id=one.pk, bot_id=None, question="When do you open?"))
+        assert grounding is not None
+        log = keep_receipt(grounding, conversation_id=None, job_id=None, prompt_hash="", now=timezone.now())
+        assert RetrievalLog.objects.get(pk=log.pk).query == "When do you open?"
+
+    # The probe looks at both.
+    health.check_postgresql()
+    health.MigrationsCheck()()
+    here = connections["knowledge"]
+    here.close()
+    here.settings_dict["NAME"] = "mia_apart_nowhere"
+    here.close_pool()
+    try:
+        health.check_postgresql()
+    except OperationalError:
+        here.close_pool()
+        here.settings_dict["NAME"] = "mia_apart_two"
+    else:
+        raise AssertionError("a database that is away was not missed")
 
     # What fails is undone in both.
     try:

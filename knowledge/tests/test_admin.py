@@ -14,7 +14,7 @@ from django.urls import reverse
 from accounts.models import Business, User
 from accounts.tenancy import business_scope
 from chats.tests.factories import BotFactory
-from knowledge.models import CuratedAnswer, Source, TrainingJob
+from knowledge.models import CuratedAnswer, Embedding, ModelConfigVersion, Source, TrainingJob
 from knowledge.tests.factories import add_file, add_source, chunks, fresh, train
 
 pytestmark = pytest.mark.django_db
@@ -187,3 +187,37 @@ def test_a_deleted_bot_takes_along_what_only_it_was_taught(owner: Client, busine
     response = owner.post(reverse("admin:chats_bot_delete", args=[bot.pk]), {"post": "yes"})
     assert response.status_code == 302
     assert only(business).pk == shared.pk
+
+
+def test_a_source_is_given_to_another_bot_with_all_that_was_learnt_from_it(owner: Client, business: Business) -> None:
+    one, other = BotFactory(business=business), BotFactory(business=business)
+    source = add_source(business, kind="text", title="Rules", text="We open at nine.", bot_id=one.pk)
+    train(business, source)
+    form = {"title": "Rules", "text": "We open at nine.", "whom": f"{other.pk}:{business.pk}"}
+    assert owner.post(f"{LIST}{source.pk}/change/", form).status_code == 302
+    assert fresh(business, source).bot_id == other.pk
+    with business_scope(business.pk):
+        assert set(Embedding.objects.values_list("bot_id", flat=True)) == {other.pk}
+    assert {chunk.bot_id for chunk in chunks(business)} == {other.pk}
+
+
+def test_a_source_is_not_given_to_a_bot_that_knows_it(owner: Client, business: Business) -> None:
+    bot = BotFactory(business=business)
+    for bot_id in (None, bot.pk):
+        source = add_source(business, kind="text", title="Rules", text="We open at nine.", bot_id=bot_id)
+    form = {"title": "Rules", "text": "We open at nine.", "whom": f"every:{business.pk}"}
+    page = owner.post(f"{LIST}{source.pk}/change/", form).content.decode()
+    assert "taught the same already" in page
+    assert fresh(business, source).bot_id == bot.pk
+
+
+def test_refusals_are_worded_per_language(owner: Client, business: Business) -> None:
+    bot = BotFactory(business=business)
+    form = {"bot": bot.pk, "retrieval_k": "6", "fusion": "rrf", "rerank": "on", "refusal_texts_de": "Weiß ich nicht."}
+    assert owner.post("/admin/knowledge/modelconfigversion/add/", form).status_code == 302
+    with business_scope(business.pk):
+        config = ModelConfigVersion.objects.get()
+    assert (config.refusal_texts, config.rerank) == ({"de": "Weiß ich nicht."}, True)
+    page = owner.get(f"/admin/knowledge/modelconfigversion/{config.pk}/change/").content.decode()
+    assert "Weiß ich nicht." in page
+    assert "German" in page

@@ -54,6 +54,26 @@ def test_across_languages_numbers_decide() -> None:
     assert (right.dropped, wrong.dropped) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "Aus meinen Unterlagen, in der Originalsprache zitiert: „",
+        "手元の情報から原文のまま引用します：「",
+        "Según lo que tengo: «",
+    ],
+)
+def test_a_quotation_carries_its_source_into_an_answer_in_another_language(lead: str) -> None:
+    close = {"„": "“", "「": "」", "«": "»"}[lead[-1]]
+    quoted = f"{lead}Standard delivery takes two to four working days and costs 4.90 euros.{close}"
+    assert check(f"{quoted} [2]", BOTH).dropped == 0
+    assert [citation["index"] for citation in check(quoted, BOTH).citations] == [2]
+
+
+def test_a_price_does_not_end_a_sentence() -> None:
+    assert check("Delivery costs 4.90 euros in two to four working days [2].", BOTH).dropped == 0
+    assert check("4.90 [1]", BOTH).dropped == 1
+
+
 def test_japanese_sentences_are_judged_too() -> None:
     source = Source(1, 1, "返品", "", "自転車は30日以内であれば返品できます。", "ja")
     assert check("自転車は30日以内に返品できます [1]。", [source]).dropped == 0

@@ -110,7 +110,7 @@ class TestWords:
 
     def test_of_a_word_document_with_its_table(self, read: Read) -> None:
         prepared = read(word(), "rules.docx")
-        assert prepared["pieces"][0]["heading"] == "rules.docx › Returns"
+        assert prepared["pieces"][0]["heading"] == "rules › Returns"
         assert "Within a month." in prepared["pieces"][0]["words"]
         assert "Bicycle 0 | 900 francs" in prepared["pieces"][0]["words"]
 

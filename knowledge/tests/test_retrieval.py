@@ -160,15 +160,21 @@ def test_words_alone_decide_while_the_embedder_is_away(shop: Business, scripted:
 
 class TestFusion:
     def test_what_both_rankings_like_comes_first(self) -> None:
-        fused = ranking.fuse(dense={1: 0.9, 2: 0.8}, lexical={2: 5.0, 3: 4.0}, fusion=Fusion.RRF, provider="openai")
+        fused = ranking.fuse(
+            dense={1: 0.9, 2: 0.8}, lexical={2: 5.0, 3: 4.0}, headings={}, fusion=Fusion.RRF, provider="openai"
+        )
         assert [chunk for chunk, _ in fused] == [2, 1, 3]
 
     def test_a_provider_without_meaning_does_not_outvote_the_words(self) -> None:
-        fused = ranking.fuse(dense={1: 0.9, 2: 0.8}, lexical={2: 5.0, 1: 4.9}, fusion=Fusion.RRF, provider="hashed")
+        fused = ranking.fuse(
+            dense={1: 0.9, 2: 0.8}, lexical={2: 5.0, 1: 4.9}, headings={}, fusion=Fusion.RRF, provider="hashed"
+        )
         assert fused[0][0] == 2
 
     def test_scores_between_their_extremes_keep_their_distances(self) -> None:
-        fused = dict(ranking.fuse(dense={}, lexical={1: 3.0, 2: 2.0, 3: 1.0}, fusion=Fusion.MIN_MAX, provider="x"))
+        fused = dict(
+            ranking.fuse(dense={}, lexical={1: 3.0, 2: 2.0, 3: 1.0}, headings={}, fusion=Fusion.MIN_MAX, provider="x")
+        )
         assert fused == {1: 1.0, 2: 0.5, 3: 0.0}
 
 

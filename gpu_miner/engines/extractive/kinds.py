@@ -54,6 +54,10 @@ _ASKED = {
         r"телефон|позвонить|связаться|почт|电话|联系|邮箱|電話|連絡|メール",
     ),
 }
+_ASKED["count"] = _any(
+    r"how many|combien d(?!e temps)|wie ?viele|cu[aá]nt[oa]s|quant[ie]\b|quant[oa]s\b|hoeveel",
+    r"сколько|多少|几|いくつ|何(?:個|台|人)",
+)
 _UNIT_OF_TIME = (
     r"(?:minut|hour|day|week|month|year|heure|jour|semaine|mois|stunde|tag|werktag|woche|monat|d[ií]a|hora|semana|mes"
     r"|giorn|settiman|ore|dag|werkdag|uur|weken|maand|мин|час|дн|недел|天|小时|个月|日|時間|週間)"
@@ -73,5 +77,6 @@ _TOLD = {
         r"\b[^\W\d]\w+\s\d{1,4}[a-z]?,\s*\d{4,5}\b|\b\d{5}\s+[^\W\d]{3,}|\bstreet\b|\bst\.|\broad\b|avenue|square|\brue\b|stra(?:ß|ss)e|\bplatz\b|calle|plaza",
         r"\bvia\b|piazza|\brua\b|straat|ул\.",
     ),
+    "count": _any(r"\d{2,}"),
     "contact": _any(r"\S+@\S+\.\w+|\+?\d[\d\s()/.-]{6,}\d"),
 }

@@ -21,6 +21,14 @@ _TOLD = re.compile(
     re.IGNORECASE,
 )
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1")
+_SLANTED = re.compile(r"(?<![\w*])\*(\w(?:[^*\n]*\w)?)\*(?![\w*])")
+_FENCE = re.compile(r"^\s*(?:```|~~~)")
+# What is typed into a machine is no sentence.
+_TYPED = re.compile(r"^\s*(?:>>>|\.\.\.\s|\$\s|#include\b|import \w+$|from \S+ import )")
+_SIGNATURE = re.compile(r"^(?:[\w@*]+\s){0,5}[\w@*]+[._]\w+\s?\(")
+_LABEL = re.compile(r"^\w[\w -]{0,30}[:：]\s")
+_PARAMETER = re.compile(r"^\w[\w -]{0,30}:\s[^\WA-Z\d_]")
+_PATH = re.compile(r"\s*›\s*")
 _LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+|mailto:[^)\s]+)\)")
 _SENTENCE_END = re.compile(
     r"([.!?…][\"”’»)\]]*)\s+(?=[\"„“«¿¡(\[]*[A-ZÀ-ÞЀ-Я0-9])|([。！？][」』）]*)",
@@ -40,19 +48,37 @@ _INSTRUCTION = re.compile(
 TRUSTED_ROLES = frozenset({"system", "developer", "tool"})
 MAX_HEADING_CHARS = 70
 MAX_HEADING_WORDS = 9
+FEWEST_WORDS_TO_OPEN = 5
 # A pasted page wrapped by hand has full lines; a shorter line ended where its writer wanted it to.
 WRAPPED_LINE_CHARS = 55
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One quotable sentence: its place, the block it belongs to, what it stands under, and its source's number."""
+    """One quotable sentence: its place, the block it belongs to, what it stands under, and its source's number.
+
+    `section` are its headings alone, `topic` is the nearest of them, `depth` how many sentences come before it there.
+    """
 
     text: str
     position: int
     block: int
     context: str = ""
     source: int = 0
+    section: str = ""
+    topic: str = ""
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A paragraph, a bullet or an answer, with the headings above it."""
+
+    section: str
+    topic: str
+    text: str
+    source: int
+    lead: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,14 +105,30 @@ def material_of(messages: Iterable[JsonObject]) -> Material:
 def sentences_of(facts: str) -> tuple[Sentence, ...]:
     """All quotable sentences in order; questions and headings are context of what follows them."""
     found: list[Sentence] = []
-    for block, (context, text, source) in enumerate(_blocks(facts)):
+    for number, block in enumerate(_blocks(facts)):
         asked = ""
-        for part in _split(text):
+        for part in _split(block.text):
             if _QUESTION.search(part):
                 asked = part
             elif any(char.isalnum() for char in part):
-                found.append(Sentence(part, len(found), block, f"{context} {asked}".strip(), source))
+                found.append(_sentence(part, number, block, asked, found))
     return tuple(found)
+
+
+def _sentence(text: str, number: int, block: _Block, asked: str, before: list[Sentence]) -> Sentence:
+    topic = asked or block.topic
+    section = f"{block.section} {asked}".strip()
+    context = f"{block.section} {asked} {block.lead}".strip()
+    last = before[-1] if before else None
+    depth = 0
+    if last is not None and (last.topic, last.section) == (topic, section):
+        depth = last.depth + can_open(last.text)
+    return Sentence(text, len(before), number, context, block.source, section, topic, depth)
+
+
+def can_open(sentence: str) -> bool:
+    """Whether it says what its heading is about: notes ("New in version 3.4.") and parameters do not."""
+    return len(sentence.split()) >= FEWEST_WORDS_TO_OPEN and not _PARAMETER.match(sentence)
 
 
 def _trusted_facts(texts: list[str]) -> str:
@@ -111,20 +153,21 @@ def _system_text(texts: list[str]) -> str:
     return "\n".join(line for line in lines if not _INSTRUCTION.match(line.strip()))
 
 
-def _blocks(facts: str) -> Iterator[tuple[str, str, int]]:
+def _blocks(facts: str) -> Iterator[_Block]:
     """Paragraphs, bullets and answers, each with the headings and the question above it and the number of its source.
 
     A line that begins with a number in brackets opens that source; where text follows at once, it is the title.
     """
-    heading = asked = lead = ""
+    title = heading = asked = lead = ""
     source = 0
     lines = [*_joined_lines(facts), ""]
     for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True)):
         text = _plain(line)
+        topic = _nearest(asked or heading or title)
         if numbered := _MARKER.match(line):
-            source, heading, asked = int(numbered.group(1)), "", ""
+            source, title, heading, asked = int(numbered.group(1)), "", "", ""
         if numbered and following.strip() and not _MARKER.match(following):
-            heading = text
+            title = text
         elif not text:
             # The blank line after a question or a lead belongs to its form; a second block does not.
             lead = lead if lead and _BULLET.match(following) else ""
@@ -137,16 +180,21 @@ def _blocks(facts: str) -> Iterator[tuple[str, str, int]]:
         elif _QUESTION.search(text) and len(_split(text)) == 1:
             asked, lead = text, ""
         elif _BULLET.match(line):
-            yield f"{heading} {asked} {lead}", text, source
+            yield _Block(f"{title} {heading} {asked}", topic, text, source, lead)
         else:
             lead = text if text.endswith((":", "：")) else ""
             if not (lead and _BULLET.match(following)):
-                yield f"{heading} {asked}", text, source
+                yield _Block(f"{title} {heading} {asked}", topic, text, source)
+
+
+def _nearest(heading: str) -> str:
+    """Of "Shop › Orders › Oh dear! Where is my parcel?" what stands last."""
+    return (_split(_PATH.split(heading)[-1]) or [""])[-1]
 
 
 def _joined_lines(facts: str) -> list[str]:
     joined: list[str] = []
-    for line in (raw.rstrip() for raw in facts.splitlines()):
+    for line in _prose(facts):
         before = joined[-1] if joined else ""
         is_open = len(before) >= WRAPPED_LINE_CHARS and not _TERMINAL.search(before) and not _MARKER.match(before)
         goes_on = is_open and line and not _starts_anew(line)
@@ -157,15 +205,24 @@ def _joined_lines(facts: str) -> list[str]:
     return joined
 
 
+def _prose(facts: str) -> Iterator[str]:
+    """The lines but for those of programs; where they were, a paragraph ends."""
+    is_fenced = False
+    for line in (raw.rstrip() for raw in facts.splitlines()):
+        is_mark = bool(_FENCE.match(line))
+        is_fenced = is_fenced != is_mark
+        yield "" if is_fenced or is_mark or _TYPED.match(line) else line
+
+
 def _starts_anew(line: str) -> bool:
-    return any(mark.match(line) for mark in (_BULLET, _HASHES, _ASKED, _TOLD, _MARKER))
+    return any(mark.match(line) for mark in (_BULLET, _HASHES, _ASKED, _TOLD, _MARKER, _SIGNATURE, _LABEL))
 
 
 def _plain(line: str) -> str:
     """A line without its marks: bullets, hashes, "Q:" and "A:", emphasis, link syntax."""
     text = _MARKER.sub("", _HASHES.sub("", _BULLET.sub("", line)))
     text = _TOLD.sub("", _ASKED.sub("", text))
-    text = _LINK.sub(r"\1 (\2)", _EMPHASIS.sub(r"\2", text))
+    text = _LINK.sub(r"\1 (\2)", _SLANTED.sub(r"\1", _EMPHASIS.sub(r"\2", text)))
     return " ".join(text.replace("|", " ").split())
 
 
@@ -173,9 +230,18 @@ def _is_heading(lines: list[str], number: int) -> bool:
     """A short line without an end, above text; several in a row are a list of facts."""
     line, rest = lines[number], lines[number + 1 :]
     following = next((other for other in rest if other.strip()), "")
-    if not following or not _looks_like_heading(line):
+    if not following:
+        return False
+    if is_signature(line) or _PATH.search(line):
+        return True
+    if not _looks_like_heading(line):
         return False
     return _plain(line).endswith(("?", "？")) or not (rest[0].strip() and _looks_like_heading(rest[0]))
+
+
+def is_signature(line: str) -> bool:
+    """A line that names a function with what it takes, as references put it above its description."""
+    return bool(_SIGNATURE.match(line)) and not re.search(r"[.!?]$", line)
 
 
 def _looks_like_heading(line: str) -> bool:

@@ -8,7 +8,7 @@ from gpu_miner.engines.extractive.languages import SKIPPED_WORDS, detect, script
 from gpu_miner.engines.extractive.lexicon import lexicon
 from gpu_miner.engines.extractive.passages import Material, sentences_of
 from gpu_miner.engines.extractive.phrases import GREETINGS, PHRASES, THANKS, THANKS_HEART
-from gpu_miner.engines.extractive.ranking import Entry, Hit, search, search_by_kind, terms_of
+from gpu_miner.engines.extractive.ranking import FITTING_TOPIC, Entry, Hit, search, search_by_kind, terms_of
 from gpu_miner.engines.extractive.words import runs
 
 # Found by trial on real help pages: below the first the quote is seldom an answer, above the second nearly always.
@@ -38,12 +38,12 @@ def compose(material: Material) -> str:
     if len(said) <= MAX_SMALL_TALK_WORDS and GREETINGS.issuperset(said):
         return phrases.greeting
     hits = _preferred(_numbered(_hits(material, language)), language)
-    best = hits[0] if hits else None
+    best = next((hit for hit in hits if hit.coverage >= FOUND_COVERAGE), None)
     if (best is None or best.coverage < SURE_COVERAGE) and _wants_human(material.question, language):
         return phrases.human
-    if best is None or best.coverage < FOUND_COVERAGE:
+    if best is None:
         return phrases.nothing
-    chosen = _chosen(hits, material.facts)
+    chosen = _chosen(best, hits, material.facts)
     wording = phrases.quote if best.entry.language in (language, "") else phrases.quote_foreign
     return (wording if best.coverage >= SURE_COVERAGE else phrases.unsure).format(quote=_quoted(chosen, phrases.marks))
 
@@ -108,12 +108,11 @@ def _run_concepts(run: str, language: str) -> list[tuple[str, frozenset[str]]]:
     return lexicon().in_run(run, language) if language in ("zh", "ja") else []
 
 
-def _chosen(hits: list[Hit], facts: str) -> list[Entry]:
+def _chosen(best: Hit, hits: list[Hit], facts: str) -> list[Entry]:
     """The best sentence, what completes it, and what is nearly as good; in the order of the facts."""
-    best = hits[0]
     chosen = {best.entry.sentence.position: best.entry}
     room = MAX_QUOTE_CHARS - len(best.entry.sentence.text)
-    for hit in _companions(best, hits[1:], facts):
+    for hit in _companions(best, [hit for hit in hits if hit is not best], facts):
         sentence = hit.entry.sentence
         if len(chosen) == MAX_SENTENCES or len(sentence.text) > room:
             continue
@@ -133,8 +132,10 @@ def _companions(best: Hit, others: list[Hit], facts: str) -> list[Hit]:
         and hit.tells_kind >= best.tells_kind
         and hit.own_coverage >= FOLLOWER_SHARE * best.own_coverage
     ]
-    if not followers and best.entry.length < SHORT_SENTENCE_WORDS:
-        followers = _next_sentence(best, facts)
+    if best.topic_fit >= FITTING_TOPIC:
+        followers = [*_around(best, facts), *followers]
+    elif not followers and best.entry.length < SHORT_SENTENCE_WORDS:
+        followers = _at(facts, best, [place.position + 1])
     rivals = [
         hit
         for hit in others
@@ -147,11 +148,28 @@ def _companions(best: Hit, others: list[Hit], facts: str) -> list[Hit]:
     return [*followers, *rivals]
 
 
-def _next_sentence(best: Hit, facts: str) -> list[Hit]:
+def _around(best: Hit, facts: str) -> list[Hit]:
+    """What opens the text under the heading that fits, and what goes on after the best sentence."""
     place = best.entry.sentence
-    following = [s for s in sentences_of(facts) if s.position == place.position + 1 and s.block == place.block]
+    first = [
+        sentence.position
+        for sentence in sentences_of(facts)
+        if sentence.depth == 0 and (sentence.topic, sentence.section) == (place.topic, place.section)
+    ]
+    return _at(facts, best, [*first, place.position + 1])
+
+
+def _at(facts: str, best: Hit, positions: list[int]) -> list[Hit]:
+    """The sentences there that belong with the best one, without a score of their own."""
     empty: frozenset[str] = frozenset()
-    return [Hit(Entry(s, best.entry.language, empty, empty, empty, empty, 1), 0.0, 0.0, 0.0) for s in following]
+    place = best.entry.sentence
+    return [
+        Hit(Entry(sentence, best.entry.language, empty, empty, empty, empty, 1), 0.0, 0.0, 0.0)
+        for sentence in sentences_of(facts)
+        if sentence.position in positions
+        and sentence.position != place.position
+        and (sentence.block == place.block or (sentence.topic, sentence.section) == (place.topic, place.section))
+    ]
 
 
 def _quoted(chosen: list[Entry], marks: tuple[str, str]) -> str:

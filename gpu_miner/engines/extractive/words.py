@@ -18,6 +18,7 @@ _ZH_GRAMMAR = frozenset("的了吗呢吧是我你您他们有和与或在请会�
 MIN_STEM = 4
 LONG_STEM = 6
 MAX_ENDING = 3
+LONG_ENDING = 5
 MIN_COGNATE = 5
 MAX_COGNATE_ENDING = 6
 
@@ -61,6 +62,9 @@ def similarity(asked: str, told: str, *, same_language: bool) -> float:
         if shared == min(len(asked), len(told)) or shared >= LONG_STEM:
             return 0.9
         return 0.75 if shared > MIN_STEM else 0.5
+    if shared == min(len(asked), len(told)) >= LONG_STEM and ending <= LONG_ENDING:
+        # "implement" and "implementation".
+        return 0.75
     if shared == min(len(asked), len(told)) >= 3 and ending == 1:
         return 0.9
     if not same_language and shared >= MIN_COGNATE and ending <= MAX_COGNATE_ENDING:

@@ -57,6 +57,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/embeddings") and not self.fake.mode.isdigit():
             rows = [{"index": place, "embedding": [len(text), 0.5, -1.0]} for place, text in enumerate(body["input"])]
             self._json(200, {"data": rows[::-1] if self.fake.mode != "garbage" else [{}], "usage": _USAGE})
+        elif self.path.endswith("/rerank") and not self.fake.mode.isdigit():
+            scores = [{"index": place, "relevance_score": len(text)} for place, text in enumerate(body["documents"])]
+            self._json(200, {"results": scores[::-1] if self.fake.mode != "garbage" else scores[1:], "usage": _USAGE})
         elif self.fake.mode.isdigit():
             self._json(int(self.fake.mode), {"error": {"message": "maximum context length is 4096 tokens"}})
         elif self.fake.mode == "whole":
