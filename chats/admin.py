@@ -20,13 +20,13 @@ from accounts.keys import parse_key
 from accounts.models import ApiKey
 from accounts.permissions import Right
 from accounts.scoped_admin import TenantModelAdmin, column, user_of
-from chats import admin_conversations, admin_feedback
+from chats import admin_conversations, admin_feedback, admin_safety
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
 from knowledge import configs
 from knowledge.services import forget_bot
 
-__all__ = ["BotAdmin", "admin_conversations", "admin_feedback"]
+__all__ = ["BotAdmin", "admin_conversations", "admin_feedback", "admin_safety"]
 
 MODEL_FIELDS: Final = frozenset(
     {"model", "max_tokens", "temperature", "max_context_tokens", "instructions", "tone", "role"}

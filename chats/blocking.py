@@ -10,11 +10,12 @@ from django.utils.crypto import salted_hmac
 
 from accounts.audit import Actor, record_audit
 from accounts.choices import AuditAction
+from accounts.models import User
 from chats.choices import GuardAction, GuardKind
 from chats.guardrails import events
 from chats.models import Conversation, GuardrailEvent, VisitorBlock
 from chats.policies import Policy
-from mia.lib.errors import RateLimited
+from mia.lib.errors import InvalidRequest, RateLimited
 
 HASH_SALT: Final = "chats.address"
 STRIKES_COUNT_FOR: Final = timedelta(hours=1)
@@ -66,12 +67,25 @@ def block(
     return made
 
 
-def lift(blocks: VisitorBlock, *, actor: Actor, now: datetime) -> None:
+def block_by_staff(conversation: Conversation, *, reason: str, agent: User, now: datetime) -> VisitorBlock:
+    """Until it is lifted; raises InvalidRequest without a reason."""
+    if not reason.strip():
+        raise InvalidRequest({"reason": ["Say why, for your colleagues."]})
+    return block(conversation, reason=reason.strip(), actor=agent, until=None, now=now)
+
+
+def is_blocked(conversation: Conversation, now: datetime) -> bool:
+    blocks = VisitorBlock.objects.for_business(conversation.business_id).in_force(now)
+    mine = blocks.against(conversation_id=conversation.pk, address_hash=conversation.address_hash)
+    return bool(mine.exists())
+
+
+def lift(found: VisitorBlock, *, actor: Actor, now: datetime) -> None:
     """Lets the visitor write again. Idempotent."""
-    if blocks.lifted_at is None:
-        blocks.lifted_at = now
-        blocks.save(update_fields=["lifted_at"])
-        _record(blocks, actor, {"blocked": [True, False]})
+    if found.lifted_at is None:
+        found.lifted_at = now
+        found.save(update_fields=["lifted_at"])
+        _record(found, actor, {"blocked": [True, False]})
 
 
 def lift_all(conversation: Conversation, *, actor: Actor, now: datetime) -> int:

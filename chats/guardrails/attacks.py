@@ -22,8 +22,8 @@ class Hit:
     rule: str
 
 
-def _any(*words: str) -> str:
-    return rf"\b(?:{'|'.join(words)})"
+def _any(words: str) -> str:
+    return rf"\b(?:{words})"
 
 
 def _within(chars: int, *parts: str) -> re.Pattern[str]:
@@ -31,77 +31,141 @@ def _within(chars: int, *parts: str) -> re.Pattern[str]:
 
 
 OWN: Final = (
-    r"(?:your|the|its|initial|original|secret|internal|hidden|previous|prior|above|earlier|all|any|these|every)"
+    r"(?:your|the|its|initial|original|secret|internal|hidden|previous|prior|above|earlier|all|any|"
+    r"these|every)"
 )
 SET_ASIDE: Final = _any(
-    r"ignor\w*", r"disregard\w*", r"forget", r"overrid\w*", r"bypass", r"drop\b", r"discard", r"neglect", r"erase",
-    r"vergiss\w*", r"missacht\w*", r"umgeh\w*", r"verwirf", r"oubli\w*", r"neglige\w*", r"contourn\w*",
-    r"olvid\w*", r"omit\w*", r"descart\w*", r"dimentic\w*", r"trascur\w*", r"esquec\w*", r"desconsider\w*",
-    r"negeer\w*", r"vergeet", r"zignoruj", r"pomin", r"забудь\w*", r"игнорир\w*", r"yok say", r"gormezden gel\w*", r"unut\b",
-)  # fmt: skip
+    r"ignor\w*|disregard\w*|forget|overrid\w*|bypass|drop\b|discard|neglect|erase|vergiss\w*|missacht\w*|"
+    r"umgeh\w*|verwirf|oubli\w*|neglige\w*|contourn\w*|olvid\w*|omit\w*|descart\w*|dimentic\w*|trascur\w*|"
+    r"esquec\w*|desconsider\w*|negeer\w*|vergeet|zignoruj|pomin|забудь\w*|игнорир\w*|yok say|gormezden gel\w*|"
+    r"unut\b"
+)
 WHAT_BINDS: Final = (
-    r"(?:(?<!my )(?:instruction|prompt|directive|guideline|guardrail|constraint|programming|restriction)\w*|"
-    r"(?:your|previous|prior|above|earlier|all|system|safety) (?:\w+ ){0,2}rules|rules (?:above|before|you)|"
+    r"(?:(?<!my )(?:instruction|prompt|directive|guideline|guardrail|constraint|programming|"
+    r"restriction)\w*|"
+    r"(?:your|previous|prior|above|earlier|all|system|safety) (?:\w+ ){0,2}rules|rules (?:above|"
+    r"before|you)|"
     r"anweisung\w*|instruktion\w*|vorgabe\w*|systemprompt\w*|regeln|consignes?|directives?|regles|"
-    r"instruc(?:c|t)ion\w*|indicaciones|directrices|reglas|istruzion\w*|direttive|regole|instruc\w+es|diretrizes|regras|"
-    r"instructies|opdrachten|regels|instrukcj\w*|polece\w*|инструкци\w*|правил\w*|talimat\w*|komut\w*)"
+    r"instruc(?:c|t)ion\w*|indicaciones|directrices|reglas|istruzion\w*|direttive|regole|instruc\w+es|"
+    r"diretrizes|regras|"
+    r"instructies|opdrachten|regels|instrukcj\w*|polece\w*|инструкци\w*|правил\w*|talimat\w*|"
+    r"komut\w*)"
 )
 NOT_THEIRS: Final = r"(?! (?:for|of use|on how|that came|in the box|manual|zum|zur|fur|d'|de montage|de uso|per l))"
 SHOW: Final = _any(
-    r"show", r"print", r"reveal", r"repeat", r"tell", r"display", r"output", r"recite", r"quote", r"leak", r"share",
-    r"translate", r"encode", r"summari[sz]e", r"paraphrase", r"copy", r"paste", r"disclose", r"dump", r"spell out",
-    r"list\b", r"write", r"give me", r"what (?:is|are|was|were|does)", r"what's", r"how (?:is|are|was|were)",
-    r"zeig\w*", r"nenn\w*", r"wiederhol\w*", r"gib\b", r"verrat\w*", r"ubersetz\w*", r"wie lauten?", r"was (?:ist|sind|steht)",
-    r"montr\w*", r"affich\w*", r"repet\w*", r"revel\w*", r"donn\w*", r"quel\w* (?:est|sont)", r"tradui\w*",
-    r"muestr\w*", r"mostr\w*", r"repit\w*", r"dime\b", r"dame\b", r"cual\w* (?:es|son)", r"traduc\w*", r"escrib\w*",
-    r"ripet\w*", r"dimmi", r"rivel\w*", r"qua(?:l|is)\w* (?:e|sono|sao)", r"diga", r"toon", r"herhaal", r"geef", r"wat (?:is|zijn|staat)",
-    r"pokaz", r"powtorz", r"покажи\w*", r"повтори\w*", r"goster\w*", r"tekrarla\w*", r"nedir",
-)  # fmt: skip
+    r"show|print|reveal|repeat|tell|display|output|recite|quote|leak|share|translate|encode|summari[sz]e|"
+    r"paraphrase|copy|paste|disclose|dump|spell out|list\b|write|give me|what (?:is|are|was|were|does)|what's|"
+    r"how (?:is|are|was|were)|zeig\w*|nenn\w*|wiederhol\w*|gib\b|verrat\w*|ubersetz\w*|wie lauten?|"
+    r"was (?:ist|sind|steht)|montr\w*|affich\w*|repet\w*|revel\w*|donn\w*|quel\w* (?:est|sont)|tradui\w*|"
+    r"muestr\w*|mostr\w*|repit\w*|dime\b|dame\b|cual\w* (?:es|son)|traduc\w*|escrib\w*|ripet\w*|dimmi|"
+    r"rivel\w*|qua(?:l|is)\w* (?:e|sono|sao)|diga|toon|herhaal|geef|wat (?:is|zijn|staat)|pokaz|powtorz|"
+    r"покажи\w*|повтори\w*|goster\w*|tekrarla\w*|nedir"
+)
 ITS_WORDS: Final = (
-    r"(?:system ?prompt\w*|system ?(?:message|nachricht)|(?:initial|original|hidden|secret|first|starting|base) prompt|"
+    r"(?:system ?prompt\w*|system ?(?:message|nachricht)|(?:initial|original|hidden|secret|first|"
+    r"starting|base) prompt|"
     r"your (?:\w+ ){0,2}(?:prompt|instructions|directives|guidelines|programming)\b" + NOT_THEIRS + r"|"
-    r"(?:initial|original|hidden|secret|internal|developer) (?:instructions|directives|rules|guidelines)|"
+    r"(?:initial|original|hidden|secret|internal|developer) (?:instructions|directives|rules|"
+    r"guidelines)|"
     r"(?:rules|instructions|guidelines) (?:that )?(?:you|were given to you)|instructions you|"
-    r"(?:text|words|lines|everything|message|content|sentences?) (?:\w+ ){0,2}(?:above|before (?:this|my)|preceding)|"
-    r"(?:deine|ihre|eure)[nrm]? (?:\w+ ){0,2}(?:anweisung\w*|instruktion\w*|system\w*|regeln|vorgaben)|"
-    r"(?:tes|vos|ton|votre) (?:\w+ ){0,2}(?:instructions|consignes|prompt|directives)|(?:prompt|message) (?:systeme|initial)|"
-    r"(?:tus|sus) (?:\w+ ){0,2}(?:instrucciones|reglas|directrices)|(?:prompt|mensaje) (?:del? )?(?:sistema|inicial)|"
+    r"(?:text|words|lines|everything|message|content|sentences?) (?:\w+ ){0,2}(?:above|before (?:this|"
+    r"my)|preceding)|"
+    r"(?:deine|ihre|eure)[nrm]? (?:\w+ ){0,2}(?:anweisung\w*|instruktion\w*|system\w*|regeln|"
+    r"vorgaben)|"
+    r"(?:tes|vos|ton|votre) (?:\w+ ){0,2}(?:instructions|consignes|prompt|directives)|(?:prompt|"
+    r"message) (?:systeme|initial)|"
+    r"(?:tus|sus) (?:\w+ ){0,2}(?:instrucciones|reglas|directrices)|(?:prompt|"
+    r"mensaje) (?:del? )?(?:sistema|inicial)|"
     r"(?:tue|vostre|sue) (?:\w+ ){0,2}(?:istruzioni|regole|direttive)|prompt (?:di )?sistema|"
     r"(?:suas|tuas) (?:\w+ ){0,2}(?:instrucoes|regras|diretrizes)|prompt (?:do|de) sistema|"
     r"(?:je|jouw|uw) (?:\w+ ){0,2}(?:instructies|systeemprompt|regels)|systeemprompt|"
-    r"(?:twoje|swoje) (?:\w+ ){0,2}(?:instrukcje|zasady)|(?:свои|твои|ваши) (?:\w+ ){0,2}(?:инструкции|правила)|"
+    r"(?:twoje|swoje) (?:\w+ ){0,2}(?:instrukcje|zasady)|(?:свои|твои|"
+    r"ваши) (?:\w+ ){0,2}(?:инструкции|правила)|"
     r"системн\w+ (?:промпт|инструкци)\w*|sistem (?:istemi|talimat)\w*)"
 )
 WITHOUT_LIMITS: Final = (
-    r"(?:no|without|free of|ohne|sans|sin|senza|sem|zonder)(?: any| all| jegliche| aucune?s?| ninguna?s?)? "
-    r"(?:restrict|rule|filter|limit|censor|guideline|moral|ethic|safety|einschrankung|regel|restriccion|regla|regle|"
+    r"(?:no|without|free of|ohne|sans|sin|senza|sem|zonder)(?: any| all| jegliche| aucune?s?|"
+    r" ninguna?s?)? "
+    r"(?:restrict|rule|filter|limit|censor|guideline|moral|ethic|safety|einschrankung|regel|"
+    r"restriccion|regla|regle|"
     r"regol|restrizion|restric|regra|beperking)"
 )
 ANOTHER: Final = _any(
-    r"you are (?:now|no longer)", r"you're now", r"act as", r"pretend (?:to be|you|that you)", r"role ?play as", r"behave as",
-    r"from now on,? you", r"du bist (?:jetzt|nun)", r"tu es (?:maintenant|desormais)", r"(?:ahora )?eres (?:ahora )?un",
-    r"ora sei", r"agora (?:voce|tu) (?:e|es)", r"je bent nu", r"simulate", r"tu so,? als", r"fais comme si", r"finge",
-)  # fmt: skip
+    r"you are (?:now|no longer)|you're now|act as|pretend (?:to be|you|that you)|role ?play as|behave as|"
+    r"from now on,? you|du bist (?:jetzt|nun)|tu es (?:maintenant|desormais)|(?:ahora )?eres (?:ahora )?un|"
+    r"ora sei|agora (?:voce|tu) (?:e|es)|je bent nu|simulate|tu so,? als|fais comme si|finge"
+)
 
 RULES: Final[tuple[tuple[GuardKind, str, re.Pattern[str]], ...]] = (
     (GuardKind.EXTRACTION, "show your instructions", _within(60, SHOW, ITS_WORDS)),
-    (GuardKind.EXTRACTION, "instructions, to be shown", _within(30, ITS_WORDS, r"\b(?:verbatim|word for word|wort ?wortlich|mot (?:a|pour) mot|palabra por palabra|parola per parola|in (?:full|base64|rot13|hex))")),
+    (
+        GuardKind.EXTRACTION,
+        "instructions, to be shown",
+        _within(
+            30,
+            ITS_WORDS,
+            r"\b(?:verbatim|word for word|wort ?wortlich|mot (?:a|pour) mot|palabra por palabra|"
+            r"parola per parola|in (?:full|base64|rot13|hex))",
+        ),
+    ),
     (GuardKind.INJECTION, "set aside your rules", _within(50, SET_ASIDE, OWN + r"?", WHAT_BINDS + NOT_THEIRS)),
-    (GuardKind.INJECTION, "set aside what was said", re.compile(SET_ASIDE + r"(?: \w+){0,3} (?:everything|all|anything) (?:\w+ ){0,3}(?:told|said|above|before)")),
+    (
+        GuardKind.INJECTION,
+        "set aside what was said",
+        re.compile(SET_ASIDE + r"(?: \w+){0,3} (?:everything|all|anything) (?:\w+ ){0,3}(?:told|said|above|before)"),
+    ),
     (GuardKind.INJECTION, "be somebody without rules", _within(80, ANOTHER, WITHOUT_LIMITS)),
-    (GuardKind.INJECTION, "jailbreak", re.compile(r"\b(?:jailbr[eo]\w*|do anything now|you are (?:now )?dan\b|as dan\b|(?:developer|debug|god|maintenance|unrestricted|admin|sudo) mode\b(?=.{0,40}(?:enabl|activ|on\b|now|unlock|enter))|(?:enter|enable|activate|switch to|unlock) (?:\w+ ){0,2}(?:developer|debug|god|unrestricted|admin|sudo) mode)")),
-    (GuardKind.INJECTION, "new instructions", re.compile(r"\b(?:new|updated|revised|neue|nouvelles|nuevas|nuove|novas) (?:system )?(?:instructions?|anweisung\w*|consignes|instrucciones|istruzioni|instrucoes)\s*[:=]|\b(?:your|deine|ihre|ta|tu) (?:new|neue|nouvelle|nueva) (?:role|rules|task|aufgabe|rolle|mission|tarea) (?:is|are|ist|est|es)\b")),
-    (GuardKind.INJECTION, "a turn of somebody else", re.compile(r"<\|[a-z_]{2,20}\|>|\[/?(?:inst|sys)\]|<</?sys>>|</?(?:facts|platform|system)>|(?:^|\n| )#{2,} ?(?:system|instruction)s?\b|(?:^|[\n\"])\s*(?:system|assistant|developer) ?: ")),
-    (GuardKind.INJECTION, "answer only with", re.compile(r"\b(?:respond|answer|reply|output|say) (?:only |just )?(?:with )?[\"'“]?(?:pwned|hacked|i have been (?:pwned|hacked))")),
-)  # fmt: skip
+    (
+        GuardKind.INJECTION,
+        "jailbreak",
+        re.compile(
+            r"\b(?:jailbr[eo]\w*|do anything now|you are (?:now )?dan\b|as dan\b|(?:developer|debug|god|"
+            r"maintenance|unrestricted|admin|sudo) mode\b(?=.{0,40}(?:enabl|activ|on\b|now|unlock|enter))|"
+            r"(?:enter|enable|activate|switch to|unlock) (?:\w+ ){0,2}(?:developer|debug|god|unrestricted|"
+            r"admin|sudo) mode)"
+        ),
+    ),
+    (
+        GuardKind.INJECTION,
+        "new instructions",
+        re.compile(
+            r"\b(?:new|updated|revised|neue|nouvelles|nuevas|nuove|novas) (?:system )?(?:instructions?|"
+            r"anweisung\w*|consignes|instrucciones|istruzioni|instrucoes)\s*[:=]|\b(?:your|deine|ihre|ta|"
+            r"tu) (?:new|neue|nouvelle|nueva) (?:role|rules|task|aufgabe|rolle|mission|tarea) (?:is|are|ist|"
+            r"est|es)\b"
+        ),
+    ),
+    (
+        GuardKind.INJECTION,
+        "a turn of somebody else",
+        re.compile(
+            r"<\|[a-z_]{2,20}\|>|\[/?(?:inst|sys)\]|<</?sys>>|</?(?:facts|platform|system)>|(?:^|\n|"
+            r" )#{2,} ?(?:system|instruction)s?\b|(?:^|[\n\"])\s*(?:system|assistant|developer) ?: "
+        ),
+    ),
+    (
+        GuardKind.INJECTION,
+        "answer only with",
+        re.compile(
+            r"\b(?:respond|answer|reply|output|say) (?:only |just )?(?:with )?[\"'“]?(?:pwned|hacked|"
+            r"i have been (?:pwned|hacked))"
+        ),
+    ),
+)
 
 ABUSE: Final = re.compile(
-    r"\b(?:fuck (?:you|off|u)|fucking (?:idiot|moron|bitch|retard|useless (?:bot|idiot))|motherfucker\w*|(?:stupid|dumb|useless) "
-    r"(?:bitch|cunt|whore)|piece of shit|kill yourself|kys\b|go die|nigg(?:er|a)s?|faggots?|you(?:'re| are) (?:an? )?"
-    r"(?:\w+ )?(?:retard|moron|asshole|bitch|cunt|scum)|hurensohn|arschloch|wichser|fick dich|verpiss dich|missgeburt|"
-    r"du (?:\w+ )?(?:schlampe|fotze)|scheiss ?kerl|fils de pute|va te faire (?:foutre|enculer)|encule\w*|connard|salope|"
-    r"ta gueule|hijo de puta|hija de puta|vete a la mierda|que te jodan|gilipollas|cabron|pendej[oa]|figlio di puttana|"
-    r"vaffanculo|stronz[oa]|pezzo di merda|filho da puta|vai (?:te foder|tomar no cu)|arrombado|klootzak|kankerlijer|"
+    r"\b(?:fuck (?:you|off|u)|fucking (?:idiot|moron|bitch|retard|useless (?:bot|idiot))|"
+    r"motherfucker\w*|(?:stupid|dumb|useless) "
+    r"(?:bitch|cunt|whore)|piece of shit|kill yourself|kys\b|go die|nigg(?:er|a)s?|faggots?|you(?:'re|"
+    r" are) (?:an? )?"
+    r"(?:\w+ )?(?:retard|moron|asshole|bitch|cunt|scum)|hurensohn|arschloch|wichser|fick dich|"
+    r"verpiss dich|missgeburt|"
+    r"du (?:\w+ )?(?:schlampe|fotze)|scheiss ?kerl|fils de pute|va te faire (?:foutre|enculer)|"
+    r"encule\w*|connard|salope|"
+    r"ta gueule|hijo de puta|hija de puta|vete a la mierda|que te jodan|gilipollas|cabron|pendej[oa]|"
+    r"figlio di puttana|"
+    r"vaffanculo|stronz[oa]|pezzo di merda|filho da puta|vai (?:te foder|tomar no cu)|arrombado|"
+    r"klootzak|kankerlijer|"
     r"rot op|kurwa|spierdalaj|сука|иди на хуй|orospu)\b"
 )
 

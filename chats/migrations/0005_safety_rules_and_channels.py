@@ -145,6 +145,7 @@ class Migration(migrations.Migration):
                             ("injection", "Attack on the instructions"),
                             ("extraction", "Asked for the instructions"),
                             ("off_topic", "Another topic"),
+                            ("untaught", "Nothing taught about it"),
                             ("abuse", "Abuse"),
                             ("leak", "Instructions in an answer"),
                             ("guarded", "Guarded words in an answer"),
@@ -568,7 +569,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="guardrailevent",
             constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["injection", "extraction", "off_topic", "abuse", "leak", "guarded"])),
+                condition=models.Q(
+                    ("kind__in", ["injection", "extraction", "off_topic", "untaught", "abuse", "leak", "guarded"])
+                ),
                 name="guardrail_event_kind_is_known",
             ),
         ),

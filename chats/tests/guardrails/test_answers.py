@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_other_words_on_the_same_matter_are_no_leak() -> None:
 def test_no_more_than_a_few_words_are_shown_however_the_text_is_cut(cuts: list[int], opening: str) -> None:
     watch, text, shown = LeakWatch(GUARD), f"{opening}{SECRET} Bye.", 0
     places = sorted({0, *cuts, len(text)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         held, leaked = watch.take(text[start:end])
         if leaked:
             break
@@ -90,7 +91,8 @@ def test_the_stream_stops_when_a_leak_begins(bot: Bot, server: Caller) -> None:
             return reader.text
 
     shown = run(talk)
-    assert shown == job_of(reply).output and shown.startswith("I can't share")
+    assert shown == job_of(reply).output
+    assert shown.startswith("I can't share")
     assert job_of(reply).state == JobState.COMPLETED
     (event,) = _events()
     assert (event.kind, event.action) == (GuardKind.LEAK, GuardAction.STOPPED)

@@ -30,7 +30,8 @@ def words_for_miner(reply: dict[str, Any]) -> str:
 def test_a_miner_reads_placeholders_and_the_next_question_uses_the_same(server: Caller) -> None:
     first = server.asked(f"I am {MAIL}, my card is 4111 1111 1111 1111", context="Customer phone +41 44 668 18 00")
     second = server.asked(f"Did you note {MAIL}?")
-    assert "<EMAIL_1>" in words_for_miner(first) and "<PHONE_1>" in words_for_miner(first)
+    assert "<EMAIL_1>" in words_for_miner(first)
+    assert "<PHONE_1>" in words_for_miner(first)
     for reply in (first, second):
         assert not any(value in words_for_miner(reply) for value in (MAIL, "4111 1111", "668 18 00"))
     assert job_of(second).messages[-1]["content"] == "Did you note <EMAIL_1>?"
@@ -47,7 +48,8 @@ def test_who_is_trusted_with_personal_data_reads_it(bot: Bot, server: Caller) ->
         SafetyPolicy.objects.filter(pk=policy.pk).update(personal_data_trust=PersonalDataTrust.NOBODY)
     forget_policies()
     words = words_for_miner(server.asked(f"I am {MAIL}, ask urs frei"))
-    assert MAIL not in words and "<NAME_1>" in words
+    assert MAIL not in words
+    assert "<NAME_1>" in words
 
 
 def test_the_visitors_own_name_is_hidden_once_it_is_known(server: Caller) -> None:

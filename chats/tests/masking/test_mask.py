@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from hypothesis import given, settings
@@ -120,7 +121,7 @@ def test_a_stream_cut_anywhere_shows_what_is_stored(text: str, cuts: list[int], 
 
 def pieces(text: str, cuts: list[int]) -> list[StreamEntry]:
     places = sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
-    return [StreamEntry(EntryKind.DELTA, 1, a, text[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    return [StreamEntry(EntryKind.DELTA, 1, a, text[a:b]) for a, b in itertools.pairwise(places)]
 
 
 def joined(entry: StreamEntry) -> str:
