@@ -21,12 +21,13 @@ from accounts.models import ApiKey
 from accounts.permissions import Right
 from accounts.scoped_admin import TenantModelAdmin, column, user_of
 from chats import admin_conversations, admin_feedback, admin_safety
+from chats.channels import admin as admin_channels
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
 from knowledge import configs
 from knowledge.services import forget_bot
 
-__all__ = ["BotAdmin", "admin_conversations", "admin_feedback", "admin_safety"]
+__all__ = ["BotAdmin", "admin_channels", "admin_conversations", "admin_feedback", "admin_safety"]
 
 MODEL_FIELDS: Final = frozenset(
     {"model", "max_tokens", "temperature", "max_context_tokens", "instructions", "tone", "role"}

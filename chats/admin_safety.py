@@ -33,6 +33,10 @@ KIND_COLOURS: Final = {
 }
 
 
+def is_in_force(found: VisitorBlock) -> bool:
+    return found.lifted_at is None and (found.until is None or found.until > timezone.now())
+
+
 @admin.register(SafetyPolicy)
 class SafetyPolicyAdmin(TenantModelAdmin[SafetyPolicy]):
     """The rules of a business, and of bots that have their own."""
@@ -78,9 +82,7 @@ class SafetyPolicyAdmin(TenantModelAdmin[SafetyPolicy]):
             },
         ),
     ]
-    empty_hint = _(
-        "Sensible rules hold already. Write down your own here: names to hide, topics, limits for a day."
-    )
+    empty_hint = _("Sensible rules hold already. Write down your own here: names to hide, topics, limits for a day.")
 
     @column(description=_("hold for"), ordering="bot__name")
     def holds_for(self, policy: SafetyPolicy) -> str:
@@ -166,7 +168,7 @@ class VisitorBlockAdmin(ActionsModelAdmin[VisitorBlock]):
             right=Right.WORK,
             icon="lock_open",
             variant="primary",
-            offered=lambda found: is_in_force(found),
+            offered=is_in_force,
         )
     )
     def lift(self, request: HttpRequest, found: VisitorBlock, words: str) -> str:
@@ -193,8 +195,6 @@ class VisitorBlockAdmin(ActionsModelAdmin[VisitorBlock]):
     def ends(self, found: VisitorBlock) -> str:
         if found.until is None:
             return str(_("lifted by hand"))
-        return phrases.ago(found.until, timezone.now()) if found.until < timezone.now() else f"{found.until:%d.%m. %H:%M}"
-
-
-def is_in_force(found: VisitorBlock) -> bool:
-    return found.lifted_at is None and (found.until is None or found.until > timezone.now())
+        return (
+            phrases.ago(found.until, timezone.now()) if found.until < timezone.now() else f"{found.until:%d.%m. %H:%M}"
+        )

@@ -37,8 +37,8 @@ PLATFORM_RULES = (
     "</platform>"
 )
 PLACEHOLDER_RULE = (
-    "Texts such as <EMAIL_n> or <PHONE_n>, with a number for n, stand for somebody's details. Where you need one, write "
-    "it exactly as it stands, angle brackets included; never make one up."
+    "Texts such as <EMAIL_n> or <PHONE_n>, with a number for n, stand for somebody's details. Where you need one, "
+    "write it exactly as it stands, angle brackets included; never make one up."
 )
 LANGUAGE_RULE = (
     "Answer in the language of the visitor's last message, whatever language the facts are in. "

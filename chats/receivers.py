@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from chats.channels import outbox
 from chats.choices import HandoffReason, Role, Status
 from chats.grounding import check_answer
 from chats.guardrails import answers
@@ -43,6 +44,7 @@ def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
     citations = check_answer(conversation, job, now)
     answer = _answer(conversation, job, citations, now)
     _keep(answer)
+    outbox.queue(conversation, answer, now=now)
     conversation.touch(answer.message or conversation.snippet, now)
     rows.update(conversation, "snippet", "last_message_at")
 

@@ -11,7 +11,7 @@ from accounts.principals import Principal, PrincipalKind
 from accounts.tenancy import platform_scope
 from chats import admission, blocking, events, grounding, handoffs, idempotency, quotas, replies
 from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
-from chats.choices import ChannelKind, GuardAction, GuardKind, Mode, Role, Status, Verdict
+from chats.choices import GuardAction, GuardKind, Mode, Role, Status, Verdict
 from chats.guardrails import events as guard_events
 from chats.guardrails.attacks import Hit
 from chats.guardrails.questions import objection
@@ -63,7 +63,6 @@ class Caller:
     principal: Principal
     address: str = ""
     session_token: str = ""
-    channel: ChannelKind = ChannelKind.WIDGET
 
 
 def ask(*, caller: Caller, question: Question, now: datetime, idempotency_key: str = "") -> Reply:
@@ -108,9 +107,7 @@ def _open(caller: Caller, question: Question, now: datetime) -> tuple[Conversati
         return conversation, bot
     bot = access_bot(caller.principal, question.bot_id)
     admission.check_new_session(caller.principal, caller.address)
-    conversation = Conversation(
-        business=bot.business, bot=bot, channel=caller.channel, created_at=now, last_message_at=now
-    )
+    conversation = Conversation(business=bot.business, bot=bot, created_at=now, last_message_at=now)
     conversation.address_hash = address_hash(caller)
     _check_limits(caller, conversation, bot, now)
     return conversation, bot

@@ -22,8 +22,24 @@ LOCK: Final = "SELECT pg_advisory_xact_lock(%s, %s)"
 LOCK_CLASS: Final = 0x4D49
 # The countries of languages that are spoken in one more than elsewhere; others need a +, or a country in the rules.
 REGIONS: Final = {
-    "en": "US", "de": "DE", "fr": "FR", "es": "ES", "it": "IT", "pt": "PT", "nl": "NL", "pl": "PL", "ja": "JP",
-    "sv": "SE", "da": "DK", "fi": "FI", "cs": "CZ", "tr": "TR", "ru": "RU", "ko": "KR", "zh": "CN", "el": "GR",
+    "en": "US",
+    "de": "DE",
+    "fr": "FR",
+    "es": "ES",
+    "it": "IT",
+    "pt": "PT",
+    "nl": "NL",
+    "pl": "PL",
+    "ja": "JP",
+    "sv": "SE",
+    "da": "DK",
+    "fi": "FI",
+    "cs": "CZ",
+    "tr": "TR",
+    "ru": "RU",
+    "ko": "KR",
+    "zh": "CN",
+    "el": "GR",
 }
 
 

@@ -70,7 +70,13 @@ def _bots(user: User) -> Group:
     if not has_right(user, Right.READ):
         return _group(_("Bots"))
     jobs = [] if user.is_superuser else [_item(_("Jobs"), "bolt", "admin:miners_job_changelist")]
-    return _group(_("Bots"), _item(_("Bots"), "smart_toy", "admin:chats_bot_changelist"), *jobs)
+    return _group(
+        _("Bots"),
+        _item(_("Bots"), "smart_toy", "admin:chats_bot_changelist"),
+        _item(_("Channels"), "alternate_email", "admin:chats_channel_changelist"),
+        _item(_("Deliveries"), "outgoing_mail", "admin:chats_channelmessage_changelist"),
+        *jobs,
+    )
 
 
 def _safety(user: User) -> Group:
