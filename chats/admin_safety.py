@@ -37,6 +37,43 @@ def is_in_force(found: VisitorBlock) -> bool:
     return found.lifted_at is None and (found.until is None or found.until > timezone.now())
 
 
+FIELDSETS: Final[Any] = [
+    (None, {"fields": ["business", "bot"]}),
+    (
+        _("Personal data"),
+        {
+            "fields": ["personal_data_trust", "names", "phone_region"],
+            "description": _(
+                "E-mail addresses, phone, card and account numbers and names are replaced before a miner reads "
+                "them, and put back in the answer. You and your visitors see the real ones."
+            ),
+        },
+    ),
+    (
+        _("What is refused"),
+        {
+            "fields": [
+                ("blocks_injection", "blocks_abuse"),
+                "off_topic",
+                "topics",
+                "guarded_texts",
+                "refusal_text",
+            ]
+        },
+    ),
+    (
+        _("How much"),
+        {
+            "fields": [
+                ("session_per_minute", "session_per_day"),
+                ("address_per_minute", "daily_messages"),
+                ("strikes", "block_minutes"),
+            ],
+        },
+    ),
+]
+
+
 @admin.register(SafetyPolicy)
 class SafetyPolicyAdmin(TenantModelAdmin[SafetyPolicy]):
     """The rules of a business, and of bots that have their own."""
@@ -47,41 +84,7 @@ class SafetyPolicyAdmin(TenantModelAdmin[SafetyPolicy]):
     list_select_related = ["bot", "business"]
     search_fields = ["bot__name"]
     ordering = ["bot__name", "pk"]
-    fieldsets: Any = [
-        (None, {"fields": ["business", "bot"]}),
-        (
-            _("Personal data"),
-            {
-                "fields": ["personal_data_trust", "names", "phone_region"],
-                "description": _(
-                    "E-mail addresses, phone, card and account numbers and names are replaced before a miner reads "
-                    "them, and put back in the answer. You and your visitors see the real ones."
-                ),
-            },
-        ),
-        (
-            _("What is refused"),
-            {
-                "fields": [
-                    ("blocks_injection", "blocks_abuse"),
-                    "off_topic",
-                    "topics",
-                    "guarded_texts",
-                    "refusal_text",
-                ]
-            },
-        ),
-        (
-            _("How much"),
-            {
-                "fields": [
-                    ("session_per_minute", "session_per_day"),
-                    ("address_per_minute", "daily_messages"),
-                    ("strikes", "block_minutes"),
-                ],
-            },
-        ),
-    ]
+    fieldsets = FIELDSETS
     empty_hint = _("Sensible rules hold already. Write down your own here: names to hide, topics, limits for a day.")
 
     @column(description=_("hold for"), ordering="bot__name")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zoneinfo
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
@@ -59,15 +59,20 @@ def _spend_of_day(conversation: Conversation, quota: int, now: datetime, bot_id:
     local = now.astimezone(zoneinfo.ZoneInfo(conversation.business.time_zone))
     key = f"mia:quota:{conversation.business_id}:{bot_id or 'all'}:{local:%Y%m%d}"
     try:
-        counts = sync_redis().eval(SPEND_SCRIPT, 1, key, quota, "", KEPT_S)
+        counts = _count(key, quota, "")
         if counts == -1:
             said = _said_since(conversation, _midnight(local), bot_id)
-            counts = sync_redis().eval(SPEND_SCRIPT, 1, key, quota, said, KEPT_S)
+            counts = _count(key, quota, str(said))
     except RedisError:
         return
     if counts == 0:
         tomorrow = _midnight(local + timedelta(days=1))
         raise RateLimited(SPENT, retry_after_s=max(1, math.ceil((tomorrow - now).total_seconds())))
+
+
+def _count(key: str, quota: int, spent: str) -> int:
+    reply: Any = sync_redis().eval(SPEND_SCRIPT, 1, key, str(quota), spent, str(KEPT_S))
+    return int(reply)
 
 
 def _midnight(local: datetime) -> datetime:

@@ -36,6 +36,31 @@ DELIVERY_COLOURS: Final = {
 }
 
 
+FIELDSETS: Final[Any] = [
+    (None, {"fields": ["business", "bot", "kind", "name", "is_active"]}),
+    (
+        _("Account"),
+        {
+            "fields": ["address", "username", "new_secret"],
+            "description": _(
+                "For Telegram make a bot with @BotFather and enter its token; the fields for mail stay empty."
+            ),
+        },
+    ),
+    (
+        _("Mail servers"),
+        {
+            "fields": [
+                ("imap_host", "imap_port", "imap_security"),
+                ("smtp_host", "smtp_port", "smtp_security"),
+            ],
+            "description": _("Your provider's help names them. What is in the mailbox already is left alone."),
+        },
+    ),
+    (_("How it does"), {"fields": ["shown_status", "last_error", "looked"]}),
+]
+
+
 @admin.register(Channel)
 class ChannelAdmin(ActionsModelAdmin[Channel]):
     """Mailboxes and messenger accounts."""
@@ -47,29 +72,7 @@ class ChannelAdmin(ActionsModelAdmin[Channel]):
     search_fields = ["name", "address"]
     readonly_fields = ["shown_status", "last_error", "looked"]
     page_actions = ("try_it",)
-    fieldsets: Any = [
-        (None, {"fields": ["business", "bot", "kind", "name", "is_active"]}),
-        (
-            _("Account"),
-            {
-                "fields": ["address", "username", "new_secret"],
-                "description": _(
-                    "For Telegram make a bot with @BotFather and enter its token; the fields for mail stay empty."
-                ),
-            },
-        ),
-        (
-            _("Mail servers"),
-            {
-                "fields": [
-                    ("imap_host", "imap_port", "imap_security"),
-                    ("smtp_host", "smtp_port", "smtp_security"),
-                ],
-                "description": _("Your provider's help names them. What is in the mailbox already is left alone."),
-            },
-        ),
-        (_("How it does"), {"fields": ["shown_status", "last_error", "looked"]}),
-    ]
+    fieldsets = FIELDSETS
     empty_hint = _("Let a bot answer a mailbox or a Telegram account: add a channel, then press “Test it”.")
 
     @page_action(PageAction(_("Test it"), right=Right.MANAGE, icon="network_check", variant="primary"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from accounts.principals import Principal, PrincipalKind
 from accounts.tenancy import undoable
@@ -41,7 +41,7 @@ def take_in(channel: Channel, incoming: Incoming, *, now: datetime) -> None:
         created_at=now,
     )
     rows.insert(row, on_conflict="DO NOTHING")
-    if row.pk is None:
+    if not row.pk:
         return
     if ignored := _why_ignored(channel, incoming):
         _ignore(row, ignored)
@@ -116,10 +116,10 @@ def conversation_for(channel: Channel, incoming: Incoming) -> Conversation | Non
     if incoming.references:
         answered = talked.filter(external_id__in=incoming.references).order_by("-id").first()
         if answered is not None:
-            return answered.conversation
+            return cast("Conversation", answered.conversation)
         if channel.kind == ChannelKind.EMAIL:
             return None
     if channel.kind == ChannelKind.EMAIL:
         talked = talked.filter(subject=incoming.subject)
     last = talked.select_related("conversation").order_by("-id").first()
-    return last.conversation if last else None
+    return cast("Conversation", last.conversation) if last else None

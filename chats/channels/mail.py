@@ -54,7 +54,7 @@ class MailChannel(ChannelPort):
         size = NUMBER.search(_flat(server.uid("FETCH", str(uid), "(RFC822.SIZE)")[1]))
         is_large = size is not None and int(size.group(1)) > MAX_BYTES
         raw = _body(server.uid("FETCH", str(uid), "(BODY.PEEK[HEADER])" if is_large else "(BODY.PEEK[])")[1])
-        mail = cast("EmailMessage", email.message_from_bytes(raw, policy=default))
+        mail = email.message_from_bytes(raw, policy=default)
         incoming = _incoming(mail, raw, uid, self.channel.address)
         if is_large and not incoming.ignored:
             return Incoming(**{**vars(incoming), "text": "", "attachments": 1})

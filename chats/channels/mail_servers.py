@@ -55,8 +55,8 @@ class _ImapTls(imaplib.IMAP4_SSL):
     """IMAP under TLS over a checked address."""
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
-        plain = connect(self.host, self.port)
-        return self.ssl_context.wrap_socket(plain, server_hostname=self.host)  # type: ignore[attr-defined, no-any-return]
+        secured: ssl.SSLSocket = self.ssl_context.wrap_socket(connect(self.host, self.port), server_hostname=self.host)
+        return secured
 
 
 class _Smtp(smtplib.SMTP):
@@ -69,8 +69,8 @@ class _Smtp(smtplib.SMTP):
 class _SmtpTls(smtplib.SMTP_SSL):
     """SMTP under TLS over a checked address."""
 
-    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:  # type: ignore[override]
-        return self.context.wrap_socket(connect(host, port), server_hostname=host)  # type: ignore[attr-defined, no-any-return]
+    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
+        return self.context.wrap_socket(connect(host, port), server_hostname=host)
 
 
 @contextmanager

@@ -230,7 +230,8 @@ class TestMail(ChannelContract):
 
     def test_markup_is_read_as_text_and_attachments_are_refused_with_a_note(self) -> None:
         page = "<p>Where is <b>it</b>?</p><script>x()</script><blockquote>old</blockquote>"
-        parts = f'--b\r\nContent-Type: text/html\r\n\r\n{page}\r\n--b\r\nContent-Disposition: attachment; filename="a.exe"\r\n\r\nMZ\r\n--b--'
+        attachment = 'Content-Disposition: attachment; filename="a.exe"\r\n\r\nMZ'
+        parts = f"--b\r\nContent-Type: text/html\r\n\r\n{page}\r\n--b\r\n{attachment}\r\n--b--"
         head = 'From: bob@example.org\r\nMessage-ID: <html@x>\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
         self.servers.receive((head + parts).encode())
         poll(self.channel)
