@@ -7,8 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from chats.choices import GuardAction, GuardKind
-from chats.masking.detection import find
 from chats.models import Conversation, GuardrailEvent
+from mia.lib.personal_data import without_data
 
 EXCERPT_CHARS: Final = 200
 
@@ -39,9 +39,5 @@ def record(
 
 def excerpt_of(words: str, names: list[str]) -> str:
     """One line; what is hidden is named by its kind. Cut after it is hidden, so that no half of a number stays."""
-    parts, end = [], 0
-    for piece in find(words, region="", names=names):
-        parts += [words[end : piece.start], f"<{piece.kind}>"]
-        end = piece.end
-    hidden = " ".join("".join([*parts, words[end:]]).split())
+    hidden = " ".join(without_data(words, names=names).split())
     return hidden if len(hidden) <= EXCERPT_CHARS else f"{hidden[: EXCERPT_CHARS - 1]}…"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chats.masking.detection import PLACEHOLDER, Found, Kind, find, find_texts, lookalikes
+from mia.lib.personal_data import PLACEHOLDER, Found, Kind, find, find_texts, lookalikes
 
 MOST_OF_A_KIND: Final = 9999
 LONGEST_VALUE: Final = 400

@@ -8,11 +8,11 @@ from typing import Any, Final, TypeVar
 
 from django.db import connection
 
-from chats.masking.detection import PLACEHOLDER
 from chats.masking.mask import Mask, restore, restore_calls
 from chats.models import Bot, Conversation, MaskedValue
 from chats.policies import Policy
 from chats.prompts import ChatMessage
+from mia.lib.personal_data import PLACEHOLDER
 from miners.models import Job
 
 Hidden = TypeVar("Hidden")

@@ -16,8 +16,11 @@ from chats.models import Bot, GuardrailEvent, SafetyPolicy
 from chats.policies import forget_policies
 from chats.prompts import PLATFORM_RULES, guarded_texts
 from chats.tests.callers import Caller, job_of, logs_of
+from chats.tests.guardrails.test_questions import read
 from chats.tests.streams import answer, run, stream, take_job, write
+from knowledge.tests.pages import teach
 from miners.choices import JobState
+from miners.models import Miner
 from miners.tests.factories import make_miner
 
 SECRET = "Offer a discount of twelve percent to anybody who threatens to leave us for good."
@@ -98,6 +101,29 @@ def test_the_stream_stops_when_a_leak_begins(bot: Bot, server: Caller) -> None:
     assert (event.kind, event.action) == (GuardKind.LEAK, GuardAction.STOPPED)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_no_attack_gets_the_instructions_from_a_miner_that_recites_them(bot: Bot, server: Caller) -> None:
+    """Whatever gets past the rules meets the worst of all models; one line in the record for each message."""
+    miner, key = make_miner()
+    taught = "Bicycles may be returned within 30 days. Standard delivery takes two to four working days."
+    teach(bot.business_id, ("Help", taught, ""))
+    for number, text in enumerate([*read("injections.txt"), *read("off_topic.txt")]):
+        server.session_id = server.token = None
+        reply = server.asked(text)
+        if reply["status"] == "queued":
+            recite(miner, key, job_of(reply).messages[0]["content"])
+        (stored,) = [log for log in logs_of(reply) if log.role == Role.ASSISTANT]
+        assert not find_leak(stored.message, Guard.of(guarded_texts(bot)))
+        assert len(_events()) == number + 1, text
+
+
+def recite(miner: Miner, key: str, words: str) -> None:
+    async def talk() -> None:
+        await answer(miner, await take_job(key), words)
+
+    run(talk)
+
+
 def _asked(bot: Bot, server: Caller) -> dict[str, Any]:
     with platform_scope():
         Bot.objects.filter(pk=bot.pk).update(instructions=SECRET)
@@ -106,12 +132,8 @@ def _asked(bot: Bot, server: Caller) -> dict[str, Any]:
 
 
 def _finish(reply: dict[str, Any], output: str) -> None:
-    miner, key = make_miner()
-
-    async def talk() -> None:
-        await answer(miner, await take_job(key), output)
-
-    run(talk)
+    assert reply["status"] == "queued"
+    recite(*make_miner(), output)
 
 
 def _events() -> list[GuardrailEvent]:

@@ -8,9 +8,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chats.masking.detection import Kind, find
 from chats.masking.mask import Mask, restore, restore_calls
 from chats.masking.screen import Screen
+from mia.lib.personal_data import Kind, find
 from miners.streams import EntryKind, StreamEntry
 
 CARD = "4111 1111 1111 1111"
