@@ -112,8 +112,8 @@ class GuardrailEventAdmin(TenantModelAdmin[GuardrailEvent]):
     list_select_related = ["conversation__bot", "business"]
     list_before_template = "chats/admin/guardrail_counts.html"
     search_fields = ["excerpt", "rule"]
-    fields = ["shown_kind", "shown_action", "rule", "excerpt", "talk", "at"]
-    readonly_fields = ["shown_kind", "shown_action", "talk"]
+    fields = ["kind", "action", "rule", "excerpt", "talk", "at"]
+    readonly_fields = ["talk"]
     empty_hint = _("Nothing had to be refused so far. Attacks, other topics and abuse will be listed here.")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -160,8 +160,9 @@ class VisitorBlockAdmin(ActionsModelAdmin[VisitorBlock]):
     list_filter = ["business", ("created_at", RangeDateTimeFilter)]
     list_select_related = ["conversation", "business"]
     search_fields = ["reason", "blocked_by"]
-    fields = ["state", "reason", "by", "talk", "created_at", "until", "lifted_at"]
-    readonly_fields = ["state", "by", "talk"]
+    fields = ["reason", "by", "talk", "created_at", "until", "lifted_at"]
+    readonly_fields = ["by", "talk"]
+    change_form_template = "parts/change_form_with_actions.html"
     page_actions = ("lift",)
     empty_hint = _("Nobody is kept out. You can block a visitor on the page of a conversation.")
 

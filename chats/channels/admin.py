@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -21,7 +21,6 @@ from chats.channels.forms import ChannelForm
 from chats.choices import ChannelStatus, Delivery
 from chats.models import Channel, ChannelMessage
 from mia.lib import phrases
-from mia.lib.errors import Conflict
 
 STATUS_COLOURS: Final = {
     ChannelStatus.NEW: "default",
@@ -51,13 +50,15 @@ FIELDSETS: Final[Any] = [
         _("Mail servers"),
         {
             "fields": [
-                ("imap_host", "imap_port", "imap_security"),
-                ("smtp_host", "smtp_port", "smtp_security"),
+                "imap_host",
+                ("imap_port", "imap_security"),
+                "smtp_host",
+                ("smtp_port", "smtp_security"),
             ],
             "description": _("Your provider's help names them. What is in the mailbox already is left alone."),
         },
     ),
-    (_("How it does"), {"fields": ["shown_status", "last_error", "looked"]}),
+    (_("How it does"), {"fields": ["status", "last_error", "looked"]}),
 ]
 
 
@@ -70,7 +71,8 @@ class ChannelAdmin(ActionsModelAdmin[Channel]):
     list_filter = [("kind", ChoicesDropdownFilter), ("status", ChoicesDropdownFilter), "bot", "business"]
     list_select_related = ["bot", "business"]
     search_fields = ["name", "address"]
-    readonly_fields = ["shown_status", "last_error", "looked"]
+    readonly_fields = ["status", "last_error", "looked"]
+    change_form_template = "parts/change_form_with_actions.html"
     page_actions = ("try_it",)
     fieldsets = FIELDSETS
     empty_hint = _("Let a bot answer a mailbox or a Telegram account: add a channel, then press “Test it”.")
@@ -80,7 +82,8 @@ class ChannelAdmin(ActionsModelAdmin[Channel]):
         try:
             return services.check(channel, now=timezone.now())
         except ChannelError as error:
-            raise Conflict(str(error)) from error
+            messages.error(request, str(error))
+            return str(_("Correct the account and test it again."))
 
     @column(description=_("status"), ordering="status", label=STATUS_COLOURS)
     def shown_status(self, channel: Channel) -> tuple[str, str]:
@@ -120,18 +123,8 @@ class ChannelMessageAdmin(TenantModelAdmin[ChannelMessage]):
     ]
     list_select_related = ["channel", "conversation", "business"]
     search_fields = ["address", "subject", "text"]
-    fields = [
-        "shown_direction",
-        "channel",
-        "address",
-        "subject",
-        "text",
-        "talk",
-        "shown_delivery",
-        "error",
-        "created_at",
-    ]
-    readonly_fields = ["shown_direction", "talk", "shown_delivery"]
+    fields = ["direction", "channel", "address", "subject", "text", "talk", "delivery", "error", "created_at"]
+    readonly_fields = ["talk"]
     empty_hint = _("Messages that come in and go out by mail and Telegram are listed here.")
 
     @column(description=_("direction"), ordering="direction")

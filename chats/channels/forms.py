@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
 from chats.channels.secrets import seal
 from chats.choices import ChannelKind
@@ -21,7 +21,7 @@ MAIL_NEEDS: Final = ("address", "imap_host", "smtp_host")
 class ChannelForm(forms.ModelForm[Channel]):
     """A channel."""
 
-    kind = forms.ChoiceField(label=_("Kind"), choices=KINDS)
+    kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
     new_secret = forms.CharField(
         label=_("Password or token"),
         required=False,

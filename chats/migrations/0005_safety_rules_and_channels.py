@@ -130,6 +130,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "delivery",
+                "verbose_name_plural": "deliveries",
                 "ordering": ["-id"],
             },
         ),
@@ -172,6 +174,8 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="time")),
             ],
             options={
+                "verbose_name": "refusal",
+                "verbose_name_plural": "refused and stopped",
                 "ordering": ["-id"],
             },
         ),
@@ -377,6 +381,8 @@ class Migration(migrations.Migration):
                 ("lifted_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="lifted")),
             ],
             options={
+                "verbose_name": "blocked visitor",
+                "verbose_name_plural": "blocked visitors",
                 "ordering": ["-id"],
             },
         ),

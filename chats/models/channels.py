@@ -97,6 +97,8 @@ class ChannelMessage(TenantModel):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
         constraints = [
             models.UniqueConstraint(
                 fields=["business", "channel", "direction", "external_id"],

@@ -163,6 +163,8 @@ class GuardrailEvent(TenantModel):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = _("refusal")
+        verbose_name_plural = _("refused and stopped")
         constraints = [
             models.CheckConstraint(name="guardrail_event_kind_is_known", condition=Q(kind__in=GuardKind.values)),
             models.CheckConstraint(name="guardrail_event_action_is_known", condition=Q(action__in=GuardAction.values)),
@@ -190,6 +192,8 @@ class VisitorBlock(TenantModel):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = _("blocked visitor")
+        verbose_name_plural = _("blocked visitors")
         indexes = [
             models.Index(fields=["business", "address_hash"], name="visitor_block_by_address"),
             models.Index(fields=["conversation"], name="visitor_block_by_talk"),
