@@ -26,7 +26,7 @@ from accounts.choices import AuditAction
 from accounts.forms import refusal_texts
 from accounts.permissions import Right
 from accounts.scoped_admin import button, column, user_of
-from chats import inbox
+from chats import blocking, inbox
 from chats.choices import Mode, Role, Status
 from chats.events import announce_typing
 from chats.models import ChatLog, Conversation
@@ -74,6 +74,7 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     list_filter = [
         ("status", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
+        ("channel", ChoicesDropdownFilter),
         AssigneeFilter,
         "bot",
         "business",
@@ -87,7 +88,7 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     search_help_text = _("A visitor's name or address, or anything that was said.")
     ordering = ["-last_message_at", "-pk"]
     actions = ["assign_selected", "resolve_selected", "export_selected"]
-    page_actions = ("take_over", "hand_back", "assign_to_me", "resolve", "reopen")
+    page_actions = ("take_over", "hand_back", "assign_to_me", "resolve", "reopen", "block", "unblock")
     empty_hint = _(
         "Nobody has asked anything yet. Put the widget on your website: the snippet is on the page of your bot."
     )
@@ -272,6 +273,29 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     def reopen(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
         inbox.reopen(conversation=conversation, agent=user_of(request), now=timezone.now())
         return str(_("The conversation is open again."))
+
+    @page_action(
+        PageAction(
+            _("Block the visitor"),
+            icon="block",
+            asks=_("Why? Only your team reads it."),
+            offered=lambda talk: not blocking.is_blocked(talk, timezone.now()),
+        )
+    )
+    def block(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
+        blocking.block_by_staff(conversation, reason=words, agent=user_of(request), now=timezone.now())
+        return str(_("This visitor can no longer write, in any session from the same address, until you lift it."))
+
+    @page_action(
+        PageAction(
+            _("Unblock the visitor"),
+            icon="lock_open",
+            offered=lambda talk: blocking.is_blocked(talk, timezone.now()),
+        )
+    )
+    def unblock(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
+        blocking.lift_all(conversation, actor=user_of(request), now=timezone.now())
+        return str(_("This visitor can write again."))
 
     # --- Acts on several
 

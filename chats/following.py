@@ -16,7 +16,11 @@ from uuid import UUID
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from chats.admittance import in_thread
 from chats.events import Event, outgoing
+from chats.guardrails.answers import guard_of, stop_leak
+from chats.guardrails.leaks import Guard
+from chats.masking.screen import Screen
 from chats.querysets import TOPIC_NAME
 from chats.snapshots import Snapshot, Work, read_human_words, read_snapshot
 from chats.tokens import Pass
@@ -77,9 +81,11 @@ class Answer:
     """What this reader was told of one job."""
 
     replay: Replay = field(default_factory=Replay)
+    screen: Screen = field(default_factory=Screen)
     started: int = 0
     is_over: bool = False
     is_warned: bool = False
+    is_stopped: bool = False
     place: Place | None = None
 
     @property
@@ -90,13 +96,14 @@ class Answer:
 class Follower:
     """One reader of one conversation; thousands of them wait at a time, hence the slots."""
 
-    __slots__ = ("_answers", "_conversation_id", "_is_behind", "_last_log_id", "_last_seen", "_mode", "shown")
+    __slots__ = ("_answers", "_conversation_id", "_guard", "_is_behind", "_last_log_id", "_last_seen", "_mode", "shown")
 
     def __init__(self, shown: Pass, last_seen: Position | None = None) -> None:
         self.shown = shown
         self._last_seen = last_seen
         self._answers: dict[UUID, Answer] = {}
         self._mode = ""
+        self._guard: Guard | None = None
         self._conversation_id = 0
         self._last_log_id = 0
         self._is_behind = False
@@ -142,12 +149,13 @@ class Follower:
     def _answer(self, job_id: UUID) -> Answer:
         if job_id not in self._answers and len(self._answers) >= MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
-        return self._answers.setdefault(job_id, Answer())
+        return self._answers.setdefault(job_id, Answer(screen=Screen(guard=self._guard)))
 
     # --- The first moment
 
     async def _arrive(self) -> list[Frame]:
         now = await self._read()
+        self._guard = await guard_of(now.bot_id, now.bot_changed_at)
         frames = self._mode_news(now)
         if self._last_seen is not None:
             frames += [Frame(event) for event in await read_human_words(self._conversation_id, after=None)]
@@ -207,9 +215,17 @@ class Follower:
             return []
         if kind == "started":
             return _start(answer, job_id, int(event["attempt"]), str(event.get("model") or ""))
-        if entry is not None and not answer.replay.has_gap_before(entry):
-            return _pass_on(job_id, answer.replay.take(entry))
-        return await self._catch_up(job_id)
+        if entry is None or answer.screen.has_gap_before(entry) or answer.screen.needs_values(entry):
+            return await self._catch_up(job_id)
+        frames = _pass_on(job_id, answer.replay.take_each(answer.screen.take(entry)))
+        await self._stop_leak(job_id, answer)
+        return frames
+
+    async def _stop_leak(self, job_id: UUID, answer: Answer) -> None:
+        """Ends an answer that begins to tell what it must not; its readers hear of the end as of any other."""
+        if answer.screen.leaked and not answer.is_stopped:
+            answer.is_stopped = True
+            await in_thread(stop_leak)(job_id=job_id, business_id=self.shown.business_id, now=timezone.now())
 
     async def _look_again(self, inbox: Inbox) -> list[Frame]:
         """After a gap, or after a while in which nothing came."""
@@ -247,7 +263,8 @@ class Follower:
         if work.is_waiting and not answer.replay.position:
             return await self._queue_news(work.job_id, answer)
         frames = [] if not work.is_live else _start(answer, work.job_id, work.attempt, work.model)
-        frames += await _missing_text(answer, work)
+        frames += await _missing_text(answer, work, self._guard)
+        await self._stop_leak(work.job_id, answer)
         if not work.is_live:
             answer.is_over = True
             frames += _ending(answer, work)
@@ -298,13 +315,14 @@ def _event_of(job_id: UUID, entry: StreamEntry) -> Event:
     return event
 
 
-async def _missing_text(answer: Answer, work: Work) -> list[Frame]:
+async def _missing_text(answer: Answer, work: Work, guard: Guard | None) -> list[Frame]:
     """From the log while it is there; for a finished answer, whatever is then still missing from the answer itself."""
     entries: list[StreamEntry] = []
     if work.is_live or answer.replay.position:
         log = await _log_of(work.job_id)
         is_unsure = not log and answer.replay.attempt < work.attempt
-        entries += answer.replay.take_all(log)
+        answer.screen = Screen(values=work.masked_values, guard=guard)
+        entries += answer.replay.take_all(answer.screen.take_all(log))
         if work.is_answered and is_unsure:
             entries += answer.replay.take(StreamEntry(EntryKind.RESET, work.attempt, 0, ""))
     if work.is_answered:

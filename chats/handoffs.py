@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from chats import events
+from chats.channels import outbox
 from chats.choices import HandoffReason, Mode, Role, Status
 from chats.models import AgentSeat, ChatLog, Conversation
 from chats.webhooks import services as webhooks
@@ -101,6 +102,7 @@ def say(conversation: Conversation, *, message: str, name: str, author: User | N
     conversation.save(update_fields=["snippet", "last_message_at"])
     events.announce_message(conversation, log)
     webhooks.tell_of_message(conversation, log)
+    outbox.queue(conversation, log, now=now)
     return log
 
 

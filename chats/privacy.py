@@ -18,7 +18,7 @@ from accounts.choices import AuditAction
 from accounts.models import Business
 from accounts.tenancy import business_scope, platform_scope
 from chats.choices import Role
-from chats.models import ChatLog, Conversation, IdempotencyRecord, Lead
+from chats.models import ChannelMessage, ChatLog, Conversation, IdempotencyRecord, Lead
 from knowledge import privacy
 from knowledge.drafting import TOPIC as DRAFT_TOPIC
 from mia.lib.redis import sync_redis
@@ -86,6 +86,7 @@ def erase_visitor(*, business: Business, identity: str, actor: Actor, now: datet
         _forget_streams(jobs.values_list("pk", flat=True))
         gone += jobs.update(messages=[], output="", tools=[], tool_calls=None, resume_text="")
         gone += _forget_replies(business, visitor)
+        gone += _forget_mail(business, visitor, words)
         deleted, _ = Conversation.objects.filter(pk__in=[item.pk for item in visitor.conversations]).delete()
         record_audit(
             actor=actor,
@@ -118,6 +119,15 @@ def _forget_replies(business: Business, visitor: Visitor) -> int:
     sessions = [str(session_id) for session_id in visitor.session_ids]
     records = IdempotencyRecord.objects.for_business(business).filter(response__session_id__in=sessions)
     deleted, _ = records.delete()
+    return int(deleted)
+
+
+def _forget_mail(business: Business, visitor: Visitor, words: Sequence[str]) -> int:
+    """Messages of channels go with their conversation; those that nobody answered are found by their address."""
+    theirs = ChannelMessage.objects.for_business(business).filter(
+        Q(conversation__in=visitor.conversations) | Q(address__in=[word.lower() for word in words])
+    )
+    deleted, _ = theirs.delete()
     return int(deleted)
 
 

@@ -10,7 +10,7 @@ from django.db import connection, models
 from django.db.models import Q
 
 from accounts.tenancy import TenantQuerySet
-from chats.choices import Role
+from chats.choices import Delivery, GuardAction, GuardKind, Role
 from mia.lib import rows
 
 if TYPE_CHECKING:
@@ -103,6 +103,55 @@ class IdempotencyQuerySet(TenantQuerySet):
         return None if row is None else int(row[0])
 
 
+class SafetyPolicyQuerySet(TenantQuerySet):
+    """Safety rules."""
+
+    def of_bot(self, bot_id: int | None) -> Self:
+        """The business's own, and those of this bot."""
+        return self.filter(Q(bot=None) | Q(bot=bot_id))
+
+
+class MaskedValueQuerySet(TenantQuerySet):
+    """What placeholders stand for."""
+
+    def known_at(self, moment: datetime) -> Self:
+        """Those that a job of this moment could hold."""
+        return self.filter(created_at__lte=moment)
+
+
+class GuardrailEventQuerySet(TenantQuerySet):
+    """What was not let pass."""
+
+    def strikes_since(self, moment: datetime) -> Self:
+        """What counts against a visitor."""
+        return self.filter(at__gte=moment, action=GuardAction.REFUSED).exclude(kind=GuardKind.UNTAUGHT)
+
+
+class VisitorBlockQuerySet(TenantQuerySet):
+    """Visitors who are kept out."""
+
+    def in_force(self, now: datetime) -> Self:
+        return self.filter(Q(until=None) | Q(until__gt=now), lifted_at=None)
+
+    def against(self, *, conversation_id: int | None, address_hash: str) -> Self:
+        known = Q(conversation=conversation_id) if conversation_id is not None else Q(pk__in=[])
+        return self.filter(known | Q(address_hash=address_hash) if address_hash else known)
+
+
+class ChannelQuerySet(TenantQuerySet):
+    """Channels."""
+
+    def due(self, now: datetime) -> Self:
+        return self.filter(is_active=True, bot__is_active=True, next_poll_at__lte=now)
+
+
+class ChannelMessageQuerySet(TenantQuerySet):
+    """Messages of channels."""
+
+    def due(self, now: datetime) -> Self:
+        return self.filter(delivery=Delivery.WAITING, due_at__lte=now)
+
+
 class BotManager(models.Manager.from_queryset(BotQuerySet)):  # type: ignore[misc]
     """The manager of bots."""
 
@@ -121,3 +170,27 @@ class AgentSeatManager(models.Manager.from_queryset(AgentSeatQuerySet)):  # type
 
 class IdempotencyManager(models.Manager.from_queryset(IdempotencyQuerySet)):  # type: ignore[misc]
     """The manager of remembered replies."""
+
+
+class SafetyPolicyManager(models.Manager.from_queryset(SafetyPolicyQuerySet)):  # type: ignore[misc]
+    """The manager of safety rules."""
+
+
+class MaskedValueManager(models.Manager.from_queryset(MaskedValueQuerySet)):  # type: ignore[misc]
+    """The manager of masked values."""
+
+
+class GuardrailEventManager(models.Manager.from_queryset(GuardrailEventQuerySet)):  # type: ignore[misc]
+    """The manager of guardrail events."""
+
+
+class VisitorBlockManager(models.Manager.from_queryset(VisitorBlockQuerySet)):  # type: ignore[misc]
+    """The manager of visitors' blocks."""
+
+
+class ChannelManager(models.Manager.from_queryset(ChannelQuerySet)):  # type: ignore[misc]
+    """The manager of channels."""
+
+
+class ChannelMessageManager(models.Manager.from_queryset(ChannelMessageQuerySet)):  # type: ignore[misc]
+    """The manager of channels' messages."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from chats.channels import outbox
 from chats.choices import HandoffReason, Role, Status
 from chats.grounding import check_answer
+from chats.guardrails import answers
+from chats.masking.mask import restore, restore_calls
+from chats.masking.services import values_of
 from chats.models import ChatLog, Conversation
 from chats.openai_api import completions
 from chats.querysets import conversation_of
@@ -40,27 +44,31 @@ def on_job_finished(sender: object, *, job: Job, now: datetime, **_: Any) -> Non
 
 
 def _keep_answer(conversation: Conversation, job: Job, now: datetime) -> None:
+    answers.check_answer(conversation, job, now)
     citations = check_answer(conversation, job, now)
     answer = _answer(conversation, job, citations, now)
     if _keep(answer):
         webhooks.tell_of_message(conversation, answer)
-    conversation.touch(job.output or conversation.snippet, now)
+        outbox.queue(conversation, answer, now=now)
+    conversation.touch(answer.message or conversation.snippet, now)
     rows.update(conversation, "snippet", "last_message_at")
 
 
 def _answer(conversation: Conversation, job: Job, citations: list[object], now: datetime) -> ChatLog:
+    """The answer as its visitor reads it; the job keeps it as its miner wrote it."""
+    values = values_of(job, conversation.pk)
     return ChatLog(
         business_id=conversation.business_id,
         conversation=conversation,
         role=Role.ASSISTANT,
-        message=job.output,
+        message=restore(job.output, values),
         timestamp=now,
         job=job,
         prompt_tokens=job.prompt_tokens,
         tokens_generated=job.tokens_generated,
         latency_ms=max(0, int((now - job.created_at).total_seconds() * 1000)),
         citations=citations,
-        tool_calls=job.tool_calls or [],
+        tool_calls=restore_calls(job.tool_calls or [], values),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypedDict
 from uuid import UUID
 
 from chats.choices import Mode
+from chats.masking.services import calls_of, output_of
 from chats.models import Bot, ChatLog, Conversation, Feedback
 from chats.tokens import session_token, stream_token
 from mia.lib.errors import format_timestamp
@@ -79,7 +80,7 @@ def answered(conversation: Conversation, job: Job, citations: list[object]) -> T
         "job_id": str(job.pk),
         "status": "completed",
         "message": ANSWERED_MESSAGE,
-        "response": job.output,
+        "response": output_of(job),
         "citations": citations,
         "poll_url": f"/job/{job.pk}/result",
     }
@@ -113,8 +114,8 @@ def job_reply(job: Job, citations: Sequence[object]) -> dict[str, Any]:
 def job_result(job: Job, citations: Sequence[object]) -> JobResult:
     took = job.processing_time
     return {
-        "response": job.output,
-        "tool_calls": job.tool_calls or None,
+        "response": output_of(job),
+        "tool_calls": calls_of(job) or None,
         "citations": list(citations),
         "tokens_generated": job.tokens_generated,
         "processing_time": round(took.total_seconds(), 3) if took else 0.0,

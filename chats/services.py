@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from accounts.principals import Principal
+from accounts.principals import Principal, PrincipalKind
 from accounts.tenancy import platform_scope
-from chats import admission, events, grounding, handoffs, idempotency, replies
+from chats import admission, blocking, events, grounding, handoffs, idempotency, quotas, replies
 from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
-from chats.choices import Mode, Role, Status, Verdict
+from chats.choices import GuardAction, GuardKind, Mode, Role, Status, Verdict
+from chats.guardrails import events as guard_events
+from chats.guardrails.attacks import Hit
+from chats.guardrails.questions import objection
+from chats.guardrails.refusals import refusal_for
 from chats.handoffs import hand_back, say, take_over
 from chats.limits import MAX_HISTORY
+from chats.masking import services as masking
+from chats.masking.mask import Mask
 from chats.models import Bot, ChatLog, Conversation, Feedback, IdempotencyRecord, Lead, Rating
+from chats.policies import policy_of
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
 from chats.replies import Reply, Taken
 from chats.webhooks import services as webhooks
 from chats.webhooks.events import Event, of_feedback, of_lead, of_rating
 from knowledge import gaps
 from knowledge.answering import Grounding
+from knowledge.choices import Outcome
+from knowledge.languages import detect
 from mia.lib import rows
 from mia.lib.errors import InvalidRequest, NotFound
 from miners.choices import JobKind, Lane, Trust
@@ -95,10 +104,26 @@ def _open(caller: Caller, question: Question, now: datetime) -> tuple[Conversati
         if question.bot_id not in {None, conversation.bot_id}:
             raise NotFound("This session belongs to another bot.")
         admission.check_visitor(str(conversation.public_id))
-        return conversation, bot_of(conversation)
+        bot = bot_of(conversation)
+        _check_limits(caller, conversation, bot, now)
+        return conversation, bot
     bot = access_bot(caller.principal, question.bot_id)
     admission.check_new_session(caller.principal, caller.address)
-    return Conversation(business=bot.business, bot=bot, created_at=now, last_message_at=now), bot
+    conversation = Conversation(business=bot.business, bot=bot, created_at=now, last_message_at=now)
+    conversation.address_hash = address_hash(caller)
+    _check_limits(caller, conversation, bot, now)
+    return conversation, bot
+
+
+def _check_limits(caller: Caller, conversation: Conversation, bot: Bot, now: datetime) -> None:
+    blocking.check_not_blocked(conversation, address_hash=address_hash(caller), now=now)
+    quotas.spend(conversation, policy_of(bot), address_hash=address_hash(caller), now=now)
+
+
+def address_hash(caller: Caller) -> str:
+    """Only of a browser's address: a business's server asks for everybody."""
+    is_browser = caller.principal.kind == PrincipalKind.PUBLISHABLE
+    return blocking.hash_address(caller.principal.business_id, caller.address) if is_browser else ""
 
 
 def _deliver(conversation: Conversation, question: Question, now: datetime) -> Taken:
@@ -114,10 +139,15 @@ def _deliver(conversation: Conversation, question: Question, now: datetime) -> T
 def _queue(conversation: Conversation, bot: Bot, question: Question, now: datetime) -> Taken:
     history = _history(conversation)
     grounded = grounding.ground(bot, history, question)
-    request = _job_request(conversation, bot, history, question, sources=grounded.context if grounded else "")
+    hit = objection(question.message, bot=bot, policy=policy_of(bot), grounding=grounded) if question.message else None
+    if hit is not None:
+        return _refuse(conversation, bot, question, hit, now)
     if grounded is not None and grounded.direct:
+        request = _job_request(conversation, bot, history, question)
         return _answer_directly(conversation, question, request, grounded, now)
     admission.check_queue(conversation.business_id)
+    mask = masking.mask_of(conversation, bot, policy_of(bot))
+    request = _masked_request(mask, conversation, bot, history, question, grounded.context if grounded else "")
     with platform_scope():
         job = submit_job(business_id=conversation.business_id, request=request, now=now)
         place = admission.admit(job)
@@ -126,6 +156,7 @@ def _queue(conversation: Conversation, bot: Bot, question: Question, now: dateti
     if not _save(conversation):
         cancel_job(job=job, now=now)
         return _deliver(conversation, question, now)
+    masking.keep(mask, conversation, now)
     _log_question(conversation, question, job, now)
     grounding.keep_receipt(grounded, conversation, job, now)
     return replies.queued(conversation, job, place.position, place.eta_ms)
@@ -142,8 +173,40 @@ def _answer_directly(
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
     grounding.keep_receipt(grounded, conversation, job, now)
+    if grounded.outcome == Outcome.REFUSED:
+        _record_refusal(conversation, question, Hit(GuardKind.UNTAUGHT, "no evidence"), job, now)
     announce(job, now=now)
     return replies.answered(conversation, job, list(grounded.cited))
+
+
+def _refuse(conversation: Conversation, bot: Bot, question: Question, hit: Hit, now: datetime) -> Taken:
+    """The platform's own words, and a line in the record: no miner is asked, and no retrieval is kept."""
+    policy = policy_of(bot)
+    language = detect(question.message, likely=conversation.language or bot.business.locale[:2])
+    request = JobRequest(kind=JobKind.CHAT, lane=Lane.CHAT, messages=[], topic=conversation.topic)
+    words = refusal_for(hit.kind, language=language, policy=policy)
+    job = record_answer(business_id=conversation.business_id, request=request, output=words, now=now)
+    conversation.last_job_id = job.pk
+    conversation.touch(question.message, now)
+    if not _save(conversation):
+        return _deliver(conversation, question, now)
+    _log_question(conversation, question, job, now)
+    _record_refusal(conversation, question, hit, job, now)
+    blocking.count_strike(conversation, policy, now=now)
+    announce(job, now=now)
+    return replies.answered(conversation, job, [])
+
+
+def _record_refusal(conversation: Conversation, question: Question, hit: Hit, job: Job, now: datetime) -> None:
+    guard_events.record(
+        conversation=conversation,
+        kind=hit.kind,
+        action=GuardAction.REFUSED,
+        words=question.message,
+        rule=hit.rule,
+        job_id=job.pk,
+        now=now,
+    )
 
 
 def _history(conversation: Conversation) -> list[ChatLog]:
@@ -154,8 +217,34 @@ def _history(conversation: Conversation) -> list[ChatLog]:
     return list(reversed(logs.latest(MAX_HISTORY)))
 
 
+def _masked_request(
+    mask: Mask | None,
+    conversation: Conversation,
+    bot: Bot,
+    history: list[ChatLog],
+    question: Question,
+    sources: str,
+) -> JobRequest:
+    """The request as the miners that may answer it are allowed to read it."""
+    if mask is None:
+        return _job_request(conversation, bot, history, question, sources=sources)
+
+    def hide(mask: Mask) -> JobRequest:
+        hidden = replace(question, context=mask.hide(question.context))
+        request = _job_request(conversation, bot, history, hidden, sources=sources, hides_data=True)
+        return replace(request, messages=masking.mask_messages(mask, cast("list[ChatMessage]", request.messages)))
+
+    return masking.settle(mask, conversation, hide)
+
+
 def _job_request(
-    conversation: Conversation, bot: Bot, history: list[ChatLog], question: Question, *, sources: str = ""
+    conversation: Conversation,
+    bot: Bot,
+    history: list[ChatLog],
+    question: Question,
+    *,
+    sources: str = "",
+    hides_data: bool = False,
 ) -> JobRequest:
     max_tokens = question.max_tokens or bot.max_tokens
     temperature = bot.temperature if question.temperature is None else question.temperature
@@ -166,6 +255,7 @@ def _job_request(
         context=question.context,
         max_tokens=max_tokens,
         sources=sources,
+        hides_data=hides_data,
     )
     return JobRequest(
         kind=JobKind.CHAT,

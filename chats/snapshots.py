@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from chats.choices import Role
+from chats.masking.mask import restore, restore_calls
 from chats.querysets import TOPIC_NAME
 from mia.lib import database
 from mia.lib.errors import NotFound, format_timestamp
@@ -21,8 +23,12 @@ SELECT c.id AS conversation, c.mode, c.last_job_id, j.id AS job, j.state, j.atte
            SELECT 1 FROM accounts_apikey k
            WHERE k.business_id = c.business_id AND k.kind = 'publishable' AND k.revoked_at IS NULL
              AND (k.expires_at IS NULL OR k.expires_at > now()) AND k.allowed_origins @> ARRAY[%(origin)s]::varchar[]
-       ) AS serves_origin
+       ) AS serves_origin,
+       (SELECT jsonb_object_agg(v.placeholder, v.value) FROM chats_maskedvalue v
+        WHERE v.conversation_id = c.id AND v.created_at <= j.created_at) AS masked_values,
+       b.id AS bot, b.updated_at AS bot_changed_at
 FROM chats_conversation c
+JOIN chats_bot b ON b.id = c.bot_id
 LEFT JOIN miners_job j ON j.id = coalesce(%(job)s::uuid, c.last_job_id) AND j.business_id = c.business_id
                           AND j.topic = %(topic)s
 LEFT JOIN chats_chatlog l ON l.business_id = c.business_id AND l.job_id = j.id AND l.role = 'assistant'
@@ -44,7 +50,7 @@ ORDER BY id LIMIT 100
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A job as its reader needs it."""
+    """A job as its reader needs it; `output` and `tool_calls` as the visitor may see them."""
 
     job_id: UUID
     state: str
@@ -59,6 +65,7 @@ class Work:
     age_ms: int
     message_id: int | None
     citations: list[object]
+    masked_values: dict[str, str]
 
     @property
     def is_live(self) -> bool:
@@ -82,6 +89,8 @@ class Snapshot:
     last_job_id: UUID | None
     last_log_id: int
     serves_origin: bool
+    bot_id: int
+    bot_changed_at: datetime
     work: Work | None
 
 
@@ -104,6 +113,8 @@ async def read_snapshot(*, conversation: UUID, business_id: int, job: UUID | Non
         last_job_id=row["last_job_id"],
         last_log_id=row["last_log"],
         serves_origin=row["serves_origin"],
+        bot_id=row["bot"],
+        bot_changed_at=row["bot_changed_at"],
         work=None if row["job"] is None else _work(row),
     )
 
@@ -127,13 +138,14 @@ async def read_human_words(conversation_id: int, after: int | None) -> list[dict
 
 
 def _work(row: dict[str, Any]) -> Work:
+    values = row["masked_values"] or {}
     return Work(
         job_id=row["job"],
         state=row["state"],
         attempt=row["attempt_count"],
         model=row["model"],
-        output=row["output"],
-        tool_calls=row["tool_calls"] or [],
+        output=restore(row["output"], values),
+        tool_calls=restore_calls(row["tool_calls"] or [], values),
         finish_reason=row["finish_reason"],
         prompt_tokens=row["prompt_tokens"],
         tokens_generated=row["tokens_generated"],
@@ -141,4 +153,5 @@ def _work(row: dict[str, Any]) -> Work:
         age_ms=row["age_ms"],
         message_id=row["message"],
         citations=row["citations"] or [],
+        masked_values=values,
     )

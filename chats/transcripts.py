@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chats.choices import Role, Verdict
+from chats.masking.mask import restore
 from chats.models import ChatLog, Conversation
 from knowledge.models import RetrievalLog
 from knowledge.receipts import of_conversation as receipts_of
@@ -194,4 +195,5 @@ def _writing(conversation: Conversation) -> Writing | None:
     job = jobs.live().select_related("miner").only("id", "state", "miner__name", "kind", "created_at").first()
     if job is None:
         return None
-    return Writing(job, read_text(job.pk), STATE_TONES[JobState(job.state)])
+    values = dict(conversation.masked_values.known_at(job.created_at).values_list("placeholder", "value"))
+    return Writing(job, restore(read_text(job.pk), values), STATE_TONES[JobState(job.state)])

@@ -19,6 +19,7 @@ from knowledge.models import QuestionCluster, UnansweredQuestion
 from knowledge.retrieval import Passage, retrieve
 from knowledge.snapshot import forget, snapshot_of
 from mia.lib.errors import Conflict, InvalidRequest
+from mia.lib.personal_data import without_data
 from miners.choices import JobKind, JobState, Lane, Trust
 from miners.models import Job
 from miners.services import JobRequest, submit_job
@@ -115,9 +116,9 @@ def _nearest(cluster: QuestionCluster) -> Sequence[Passage]:
 def _request(cluster: QuestionCluster, passages: Sequence[Passage], wordings: Sequence[str], trust: int) -> JobRequest:
     sources = [source_of(number, passage) for number, passage in enumerate(passages, start=1)]
     facts = f"\n<facts>\n{written_out(sources)}\n</facts>" if sources else ""
-    asked = "\n".join(
-        ["Question: " + neutral(cluster.question), *(f"Also asked as: {neutral(one)}" for one in wordings)]
-    )
+    # Help pages name no customer, and no miner has to read who asked.
+    question, *others = [without_data(neutral(words)) for words in (cluster.question, *wordings)]
+    asked = "\n".join([f"Question: {question}", *(f"Also asked as: {one}" for one in others)])
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": INSTRUCTIONS + facts},
         {"role": "user", "content": asked},

@@ -173,6 +173,9 @@ DISPATCHER_DUTIES = {
     "chats.services.forget_old_idempotency_keys": 3600.0,
     "chats.webhooks.duties.queue_due": 5.0,
     "chats.webhooks.duties.forget_old_messages": 3600.0,
+    "chats.channels.duties.poll_due": 2.0,
+    "chats.channels.duties.deliver_due": 5.0,
+    "chats.channels.duties.forget_ignored": 3600.0,
 }
 METRICS_PROVIDERS = ["miners.metrics.collect"]
 # Who words a canary, so that a miner cannot tell it from what it looks like.
@@ -217,6 +220,7 @@ DEMO_PUBLISHABLE_KEY = env.text("DEMO_PUBLISHABLE_KEY")
 OUTBOUND_ALLOWED_PORTS = [int(port) for port in env.items("OUTBOUND_ALLOWED_PORTS", "80,443")]
 OUTBOUND_ALLOW_PRIVATE = env.boolean("OUTBOUND_ALLOW_PRIVATE", default=False)
 OUTBOUND_LOOPBACK_NETWORKS = env.items("OUTBOUND_LOOPBACK_NETWORKS")
+TELEGRAM_API_URL = env.text("TELEGRAM_API_URL", "https://api.telegram.org").rstrip("/")
 OUTBOUND_USER_AGENT = env.text("OUTBOUND_USER_AGENT", "MIA/0.1")
 
 # --- API

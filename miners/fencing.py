@@ -145,6 +145,15 @@ WHERE a.fence = %(fence)s AND a.miner_id = %(miner)s
 
 # The job as it was completed, or no row. What an accepted answer means for its attempt and its miner is done with it;
 # a fault that was charged too early is taken back.
+# The platform's own answer takes the place of the one that is being written.
+ANSWER_INSTEAD: Final = """
+UPDATE miners_job j
+SET state = 'completed', output = %(output)s, finish_reason = %(finish_reason)s, finished_at = clock_timestamp(),
+    lease_until = NULL, phase = '', resume_text = ''
+WHERE j.id = %(job)s AND j.state IN ('queued', 'offered', 'running')
+RETURNING j.id
+"""
+
 COMPLETE: Final = f"""
 WITH completed AS (
     UPDATE miners_job j

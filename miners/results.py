@@ -158,6 +158,22 @@ def end_unanswered(*, job: Job, state: JobState, code: ErrorCode, outcome: Attem
     return True
 
 
+def answer_instead(*, job: Job, output: str, finish_reason: str, now: datetime) -> bool:
+    """Completes a live job with the platform's own words; False if it had ended. Its miner is charged nothing.
+
+    The miner is told to stop with its next piece of text. Runs in platform scope.
+    """
+    parameters = {"job": job.pk, "output": output, "finish_reason": finish_reason}
+    with transaction.atomic():
+        if _execute_one(fencing.ANSWER_INSTEAD, parameters) is None:
+            return False
+        job.refresh_from_db()
+        if job.fence is not None:
+            end_attempt(job.fence, AttemptOutcome.CANCELLED, reason="stopped by the platform", now=now)
+        announce_end(job, now)
+    return True
+
+
 def end_attempt(
     fence: int, outcome: AttemptOutcome, *, reason: str, now: datetime, is_fault: bool = False, is_blamed: bool = False
 ) -> None:

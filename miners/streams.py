@@ -333,6 +333,10 @@ class Replay:
         self.position = entry.end
         return [fresh]
 
+    def take_each(self, entries: Iterable[StreamEntry]) -> list[StreamEntry]:
+        """`take` of one entry after the other."""
+        return [fresh for entry in entries for fresh in self.take(entry)]
+
     def has_gap_before(self, entry: StreamEntry) -> bool:
         """Text is missing between what the reader has and this entry: read the log first."""
         return entry.kind == EntryKind.DELTA and entry.offset > self.position
@@ -343,7 +347,7 @@ class Replay:
         start = 0
         if last_reset is not None:
             start = last_reset if entries[last_reset].attempt > self.attempt and self.position else last_reset + 1
-        return [fresh for entry in entries[start:] for fresh in self.take(entry)]
+        return self.take_each(entries[start:])
 
     def _start_over(self, entry: StreamEntry) -> list[StreamEntry]:
         if entry.attempt <= self.attempt:

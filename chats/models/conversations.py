@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.tenancy import TenantModel
 from chats import querysets
-from chats.choices import HandoffReason, Mode, Role, Status
+from chats.choices import ChannelKind, HandoffReason, Mode, Role, Status
 from chats.models.bots import Bot
 
 SNIPPET_CHARS = 200
@@ -48,6 +48,10 @@ class Conversation(TenantModel):
     )
     handoff_reason = models.CharField(_("why a human"), max_length=8, choices=HandoffReason.choices, blank=True)
     handoff_requested_at = models.DateTimeField(_("human wanted since"), null=True, blank=True)
+    channel = models.CharField(
+        _("channel"), max_length=8, choices=ChannelKind.choices, default=ChannelKind.WIDGET, db_default="widget"
+    )
+    address_hash = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     snippet = models.CharField(_("last words"), max_length=SNIPPET_CHARS, blank=True)
     last_job_id = models.UUIDField(_("last job"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("started"), default=timezone.now, editable=False)
@@ -65,6 +69,7 @@ class Conversation(TenantModel):
             ),
             models.CheckConstraint(name="conversation_mode_is_known", condition=Q(mode__in=Mode.values)),
             models.CheckConstraint(name="conversation_status_is_known", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(name="conversation_channel_is_known", condition=Q(channel__in=ChannelKind.values)),
         ]
         indexes = [
             models.Index(fields=["business", "-last_message_at"], name="conversation_by_last_message"),

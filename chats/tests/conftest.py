@@ -9,7 +9,9 @@ import pytest
 from accounts.models import ApiKey, Business
 from accounts.tests.cast import *  # noqa: F403
 from chats.access import forget_bots
+from chats.guardrails.answers import forget_guards
 from chats.models import Bot
+from chats.policies import forget_policies
 from chats.tests.callers import Caller
 from chats.tests.factories import BotFactory
 from knowledge import snapshot
@@ -19,9 +21,13 @@ from knowledge import snapshot
 def no_remembered_bots() -> Iterator[None]:
     """What a process remembers of bots must not outlive the test's database."""
     forget_bots()
+    forget_policies()
+    forget_guards()
     snapshot.forget_all()
     yield
     forget_bots()
+    forget_policies()
+    forget_guards()
     snapshot.forget_all()
 
 

@@ -35,6 +35,7 @@ def work(**fields: Any) -> Work:
         "age_ms": 10,
         "message_id": 7,
         "citations": [],
+        "masked_values": {},
     }
     return Work(**{**standard, **fields})
 

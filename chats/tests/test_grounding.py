@@ -55,7 +55,7 @@ def test_the_prompt_holds_the_numbered_passage(taught: Bot, visitor: Caller) -> 
 
 
 def test_a_bot_that_was_taught_nothing_behaves_as_before(visitor: Caller) -> None:
-    reply = visitor.asked("What is the capital of Mongolia?")
+    reply = visitor.asked("What is the range of the Zephyr drone?")
     assert reply["status"] == "queued"
     assert "[1]" not in job_of(reply).messages[0]["content"]
     with platform_scope():
@@ -80,25 +80,25 @@ def test_a_marker_that_its_sentence_does_not_bear_out_is_taken_out_everywhere(ta
 
 
 def test_thin_evidence_is_refused_without_a_miner(taught: Bot, visitor: Caller) -> None:
-    reply = visitor.asked("How old is the universe?")
+    reply = visitor.asked("Do you rent out canoes?")
     assert (reply["status"], reply["citations"]) == ("completed", [])
     assert reply["response"].startswith("I do not have an answer to that")
     job = job_of(reply)
     with platform_scope():
         assert (job.state, job.attempt_count, Attempt.objects.count()) == (JobState.COMPLETED, 0, 0)
-        assert UnansweredQuestion.objects.get().question == "How old is the universe?"
-    assert [log.message for log in logs_of(reply)] == ["How old is the universe?", reply["response"]]
+        assert UnansweredQuestion.objects.get().question == "Do you rent out canoes?"
+    assert [log.message for log in logs_of(reply)] == ["Do you rent out canoes?", reply["response"]]
     assert visitor.get(reply["poll_url"]).json()["result"]["response"] == reply["response"]
 
 
 def test_the_refusal_is_in_the_visitors_language_or_in_the_businesss_words(taught: Bot, visitor: Caller) -> None:
     teach(taught.business_id, ("Rückgabe", "Fahrräder können innerhalb von dreißig Tagen zurückgegeben werden.", ""))
-    assert visitor.asked("Wie alt ist das Universum?")["response"].startswith("Darauf habe ich leider keine Antwort")
+    assert visitor.asked("Vermieten Sie auch Kanus?")["response"].startswith("Darauf habe ich leider keine Antwort")
     with platform_scope():
         own = {"business_id": taught.business_id, "bot_id": taught.pk}
         ModelConfigVersion.objects.create(**own, number=1, state="active", refusal_text="No idea, sorry!")
     snapshot.forget(taught.business_id)
-    assert visitor.asked("How old is the universe?")["response"] == "No idea, sorry!"
+    assert visitor.asked("Do you rent out canoes?")["response"] == "No idea, sorry!"
 
 
 def test_a_question_in_another_language_is_left_to_a_model_that_reads_both(taught: Bot, visitor: Caller) -> None:

@@ -105,11 +105,13 @@ def test_nothing_is_approved_without_words(shop: Business) -> None:
 
 def test_a_draft_comes_from_the_network_and_waits_for_approval(shop: Business) -> None:
     ask(shop, PARAPHRASES[0])
+    ask(shop, f"{PARAPHRASES[0]} Write to ana@example.org")
     gaps.gather_due(now=timezone.now())
     now = timezone.now()
     job = drafting.request_draft(clusters()[0], now=now)
     assert job.lane == Lane.IDLE
     assert PARAPHRASES[0] in job.messages[1]["content"]
+    assert "ana@example.org" not in job.messages[1]["content"]
     with platform_scope():
         Job.objects.filter(pk=job.pk).update(state=JobState.COMPLETED, output="We rent tandems.", finished_at=now)
         announce_end(Job.objects.get(pk=job.pk), now)

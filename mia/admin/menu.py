@@ -46,7 +46,7 @@ def environment_label(request: HttpRequest) -> list[str] | None:
 
 def navigation(request: HttpRequest) -> list[Group]:
     user = user_of(request)
-    groups = [_support(user), _bots(user), _knowledge(user), _team(user)]
+    groups = [_support(user), _bots(user), _safety(user), _knowledge(user), _team(user)]
     if user.is_superuser:
         groups += [_network(), _system()]
     return [{**group, "separator": number > 0} for number, group in enumerate(groups) if group["items"]]
@@ -70,7 +70,24 @@ def _bots(user: User) -> Group:
     if not has_right(user, Right.READ):
         return _group(_("Bots"))
     jobs = [] if user.is_superuser else [_item(_("Jobs"), "bolt", "admin:miners_job_changelist")]
-    return _group(_("Bots"), _item(_("Bots"), "smart_toy", "admin:chats_bot_changelist"), *jobs)
+    return _group(
+        _("Bots"),
+        _item(_("Bots"), "smart_toy", "admin:chats_bot_changelist"),
+        _item(_("Channels"), "alternate_email", "admin:chats_channel_changelist"),
+        _item(_("Deliveries"), "outgoing_mail", "admin:chats_channelmessage_changelist"),
+        *jobs,
+    )
+
+
+def _safety(user: User) -> Group:
+    if not has_right(user, Right.READ):
+        return _group(_("Safety"))
+    return _group(
+        _("Safety"),
+        _item(_("Rules"), "shield", "admin:chats_safetypolicy_changelist"),
+        _item(_("Refused and stopped"), "gpp_maybe", "admin:chats_guardrailevent_changelist"),
+        _item(_("Blocked visitors"), "block", "admin:chats_visitorblock_changelist"),
+    )
 
 
 def _knowledge(user: User) -> Group:

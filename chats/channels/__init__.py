@@ -1,0 +1,1 @@
+"""Other ways to write to a bot: mailboxes and messengers, behind one small port."""
