@@ -151,10 +151,12 @@ def test_stop_cancels_the_job_and_keeps_what_was_said(visit: Visit, platform: Mo
     visitor.widget.locator(".go[aria-label=Stop]").click()
     visitor.widget.locator(".go[aria-label=Send]").wait_for()
     stopped_at = visitor.answer().inner_text()
-    assert platform.count("DELETE", "/job/.+") == 1
-    visitor.page.wait_for_timeout(300)
-    assert visitor.answer().inner_text() == stopped_at
+    job = next(iter(platform.only_conversation().jobs.values()))
+    visitor.until(lambda: job.is_done)
+    assert job.is_cancelled
     assert visitor.ask("And now?").wait_until_answered() == "You said: And now?"
+    assert visitor.answers.first.inner_text() == stopped_at
+    assert platform.count("DELETE", "/job/.+") == 1
 
 
 def test_a_human_joins_types_and_answers(visit: Visit, platform: MockPlatform) -> None:
@@ -171,22 +173,19 @@ def test_a_human_joins_types_and_answers(visit: Visit, platform: MockPlatform) -
     assert visitor.log.locator(".agent .who").inner_text() == "Ana"
     assert visitor.panel.locator(".status").inner_text() == "Our team"
     visitor.ask("Thank you, Ana")
-    visitor.questions.nth(1).wait_for()
-    visitor.page.wait_for_timeout(200)
-    assert visitor.log.locator(".sending, .dots:visible").count() == 0
-    assert conversation.messages[-1]["content"] == "Thank you, Ana"
+    visitor.until(lambda: conversation.messages[-1]["content"] == "Thank you, Ana")
+    visitor.until(lambda: visitor.log.locator(".sending, .dots:visible").count() == 0)
 
 
 def test_unread_messages_are_counted_while_closed(visit: Visit, platform: MockPlatform) -> None:
     platform.answers = [Answer(["Slow ", "answer"], before_s=0.6)]
     visitor = visit().ask("Later?")
-    visitor.questions.wait_for()
-    visitor.page.wait_for_timeout(200)
+    visitor.until(lambda: platform.count("GET", "/chat/.+/events"))
     visitor.launcher.click()
     badge = visitor.widget.locator(".badge")
     badge.wait_for()
     assert badge.inner_text() == "1"
     assert visitor.launcher.get_attribute("aria-label") == "Chat (1)"
     visitor.open()
-    assert badge.is_hidden()
-    assert visitor.answer().inner_text() == "Slow answer"
+    badge.wait_for(state="hidden")
+    assert visitor.wait_until_answered() == "Slow answer"

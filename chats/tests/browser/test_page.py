@@ -160,8 +160,10 @@ def test_screen_readers_hear_the_finished_answer_once(visit: Visit, platform: Mo
     visitor = visit().open()
     visitor.watch_speech()
     visitor.ask("How long?").wait_until_answered()
-    visitor.page.wait_for_timeout(200)
-    assert visitor.spoken() == ["Fern: It takes two days."]
+    visitor.until(visitor.spoken)
+    visitor.ask("Really?").wait_until_answered()
+    visitor.until(lambda: len(visitor.spoken()) == 2)
+    assert visitor.spoken() == ["Fern: It takes two days.", "Fern: You said: Really?"]
     assert visitor.log.get_attribute("aria-live") == "off"
 
 
@@ -285,7 +287,7 @@ def test_the_page_may_call_it_and_listen(visit: Visit, platform: MockPlatform) -
     visitor.page.evaluate(LISTEN)
     visitor.wait_until_answered()
     visitor.page.evaluate("MIA('close')")
-    visitor.page.wait_for_timeout(50)
+    visitor.until(lambda: len(visitor.page.evaluate("__heard")) == 3)
     heard = visitor.page.evaluate("__heard")
     assert heard == [["open", None], ["message", "You said: From the page"], ["close", None]]
     assert visitor.errors == ["of the page"]

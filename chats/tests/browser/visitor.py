@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
+PATIENCE_S: Final = 15.0
 WATCH_POLICY = """
 window.__violations = [];
 document.addEventListener('securitypolicyviolation', (event) => {
@@ -75,6 +78,13 @@ class Visitor:
 
     def answer(self) -> Locator:
         return self.answers.last
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Waits for something that happens elsewhere: on the platform's side, or in another task of the page."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, "It never happened."
+            self.page.wait_for_timeout(20)
 
     def wait_until_answered(self) -> str:
         """The whole text of the last answer, once the widget says that it is whole."""
