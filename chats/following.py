@@ -81,7 +81,7 @@ class Answer:
     """What this reader was told of one job."""
 
     replay: Replay = field(default_factory=Replay)
-    screen: Screen = field(default_factory=Screen)
+    screen: Screen | None = None
     started: int = 0
     is_over: bool = False
     is_warned: bool = False
@@ -149,7 +149,7 @@ class Follower:
     def _answer(self, job_id: UUID) -> Answer:
         if job_id not in self._answers and len(self._answers) >= MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
-        return self._answers.setdefault(job_id, Answer(screen=Screen(guard=self._guard)))
+        return self._answers.setdefault(job_id, Answer())
 
     # --- The first moment
 
@@ -215,15 +215,16 @@ class Follower:
             return []
         if kind == "started":
             return _start(answer, job_id, int(event["attempt"]), str(event.get("model") or ""))
-        if entry is None or answer.screen.has_gap_before(entry) or answer.screen.needs_values(entry):
+        screen = answer.screen = answer.screen or Screen(guard=self._guard)
+        if entry is None or screen.has_gap_before(entry) or screen.needs_values(entry):
             return await self._catch_up(job_id)
-        frames = _pass_on(job_id, answer.replay.take_each(answer.screen.take(entry)))
+        frames = _pass_on(job_id, answer.replay.take_each(screen.take(entry)))
         await self._stop_leak(job_id, answer)
         return frames
 
     async def _stop_leak(self, job_id: UUID, answer: Answer) -> None:
         """Ends an answer that begins to tell what it must not; its readers hear of the end as of any other."""
-        if answer.screen.leaked and not answer.is_stopped:
+        if answer.screen is not None and answer.screen.leaked and not answer.is_stopped:
             answer.is_stopped = True
             await in_thread(stop_leak)(job_id=job_id, business_id=self.shown.business_id, now=timezone.now())
 

@@ -27,6 +27,7 @@ from miners.services import cancel_job
 from miners.streams import state_key, stream_key
 
 MESSAGE_FIELDS = ("timestamp", "role", "message", "citations", "author_name")
+REFUSED_FIELDS = ("at", "kind", "action", "excerpt")
 LEAD_FIELDS = ("created_at", "name", "email", "phone", "note")
 
 
@@ -77,9 +78,10 @@ def erase_visitor(*, business: Business, identity: str, actor: Actor, now: datet
         visitor = find_visitor(business=business, identity=identity)
         topics = [conversation.topic for conversation in visitor.conversations]
         words = _words(visitor)
+        drafts = privacy.drafts_of(business_id=business.pk, conversation_ids=visitor.session_ids)
         gone = privacy.erase(business_id=business.pk, conversation_ids=visitor.session_ids, words=words)
         jobs = Job.objects.filter(business_id=business.pk).filter(
-            Q(topic__in=topics) | Q(pk__in=_drafts(business, words))
+            Q(topic__in=topics) | Q(pk__in=[*drafts, *_drafts(business, words)])
         )
         for job in jobs.live():
             cancel_job(job=job, now=now)
@@ -155,6 +157,7 @@ def _conversation(conversation: Conversation) -> dict[str, Any]:
         "visitor_email": conversation.visitor_email,
         "messages": list(logs.values(*MESSAGE_FIELDS, "feedback__verdict", "feedback__reason")),
         "leads": list(leads.values(*LEAD_FIELDS)),
+        "refused": list(conversation.guardrail_events.order_by("pk").values(*REFUSED_FIELDS)),
         "rating": None if rating is None else {"score": rating.score, "comment": rating.comment},
     }
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chats.channels import outbox
-from chats.choices import HandoffReason, Role, Status
+from chats.choices import ChannelKind, HandoffReason, Role, Status
 from chats.grounding import check_answer
 from chats.guardrails import answers
 from chats.masking.mask import restore, restore_calls
@@ -87,7 +87,15 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
     )
     if not was_cancelled and conversation.status == Status.OPEN:
         conversation.handoff_reason = HandoffReason.FAILURE
-        conversation.save(update_fields=["handoff_reason"])
+        if conversation.channel != ChannelKind.WIDGET:
+            _leave_to_people(conversation, now)
+        conversation.save(update_fields=["handoff_reason", "handoff_requested_at", "status"])
+
+
+def _leave_to_people(conversation: Conversation, now: datetime) -> None:
+    """Nobody watches a mailbox for the offer of a human that the widget makes: a person takes it up, and is announced."""
+    conversation.status, conversation.handoff_requested_at = Status.WAITING, now
+    outbox.apologise(conversation, now=now)
 
 
 def _keep(log: ChatLog) -> bool:

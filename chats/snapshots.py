@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,6 +50,9 @@ ORDER BY id LIMIT 100
 """
 
 
+NOTHING_MASKED: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A job as its reader needs it; `output` and `tool_calls` as the visitor may see them."""
@@ -65,7 +70,7 @@ class Work:
     age_ms: int
     message_id: int | None
     citations: list[object]
-    masked_values: dict[str, str]
+    masked_values: Mapping[str, str]
 
     @property
     def is_live(self) -> bool:
@@ -138,7 +143,7 @@ async def read_human_words(conversation_id: int, after: int | None) -> list[dict
 
 
 def _work(row: dict[str, Any]) -> Work:
-    values = row["masked_values"] or {}
+    values = row["masked_values"] or NOTHING_MASKED
     return Work(
         job_id=row["job"],
         state=row["state"],

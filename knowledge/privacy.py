@@ -42,6 +42,13 @@ def erase(*, business_id: int, conversation_ids: Sequence[UUID], words: Iterable
     return gone
 
 
+def drafts_of(*, business_id: int, conversation_ids: Sequence[UUID]) -> list[UUID]:
+    """The jobs that drafted an answer to a question of these conversations. Ask before they are erased."""
+    asked = UnansweredQuestion.objects.for_business(business_id).filter(conversation_id__in=conversation_ids)
+    drafted = QuestionCluster.objects.for_business(business_id).filter(pk__in=asked.values("cluster"))
+    return list(drafted.exclude(draft_job_id=None).values_list("draft_job_id", flat=True))
+
+
 def _mentions(field: str, words: Iterable[str]) -> Q:
     found = Q(pk__in=[])
     for word in words:

@@ -11,6 +11,7 @@ from django.db.models import F
 from chats.choices import ChannelKind, Delivery, Direction, Role
 from chats.models import ChannelMessage, ChatLog, Conversation
 
+APOLOGY: Final = "Sorry, no answer could be produced at once. A person of our team will look into it."
 MOST_ATTEMPTS: Final = 8
 LEASE: Final = timedelta(minutes=2)
 FIRST_WAIT: Final = timedelta(seconds=15)
@@ -29,6 +30,13 @@ def queue(conversation: Conversation, log: ChatLog, *, now: datetime) -> None:
 def say(asked: ChannelMessage, text: str, *, now: datetime) -> None:
     """A word of the channel itself, in answer to a message."""
     _write(asked, text, chat_log=None, now=now)
+
+
+def apologise(conversation: Conversation, *, now: datetime) -> None:
+    """Where no answer could be produced."""
+    last = _last_in(conversation)
+    if last is not None:
+        _write(last, APOLOGY, chat_log=None, now=now)
 
 
 def claim(message_id: int, *, now: datetime) -> ChannelMessage | None:

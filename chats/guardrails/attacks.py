@@ -30,10 +30,6 @@ def _within(chars: int, *parts: str) -> re.Pattern[str]:
     return re.compile(rf"[^.!?\n]{{0,{chars}}}?".join(parts))
 
 
-OWN: Final = (
-    r"(?:your|the|its|initial|original|secret|internal|hidden|previous|prior|above|earlier|all|any|"
-    r"these|every)"
-)
 SET_ASIDE: Final = _any(
     r"ignor\w*|disregard\w*|forget|overrid\w*|bypass|drop\b|discard|neglect|erase|vergiss\w*|missacht\w*|"
     r"umgeh\w*|verwirf|oubli\w*|neglige\w*|contourn\w*|olvid\w*|omit\w*|descart\w*|dimentic\w*|trascur\w*|"
@@ -108,7 +104,7 @@ RULES: Final[tuple[tuple[GuardKind, str, re.Pattern[str]], ...]] = (
             r"parola per parola|in (?:full|base64|rot13|hex))",
         ),
     ),
-    (GuardKind.INJECTION, "set aside your rules", _within(50, SET_ASIDE, OWN + r"?", WHAT_BINDS + NOT_THEIRS)),
+    (GuardKind.INJECTION, "set aside your rules", _within(80, SET_ASIDE, WHAT_BINDS + NOT_THEIRS)),
     (
         GuardKind.INJECTION,
         "set aside what was said",

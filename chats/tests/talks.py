@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
+
 from accounts.tenancy import platform_scope
-from chats.choices import Role, Verdict
-from chats.models import Bot, ChatLog, Conversation, Feedback, Lead, Rating
+from chats.choices import ChannelKind, Delivery, Direction, GuardAction, GuardKind, Role, Verdict
+from chats.models import (
+    Bot,
+    Channel,
+    ChannelMessage,
+    ChatLog,
+    Conversation,
+    Feedback,
+    GuardrailEvent,
+    Lead,
+    Rating,
+    SafetyPolicy,
+    VisitorBlock,
+)
 from chats.tests.factories import ChatLogFactory, ConversationFactory
 from miners.choices import JobState
 from miners.models import Miner
@@ -47,6 +61,17 @@ def leave_everything(talk: Conversation) -> tuple[Feedback, Lead, Rating]:
         )
         rating = Rating.objects.create(**given, score=2, comment="Slow.")
     return thumb, lead, rating
+
+
+def leave_safety_rows(talk: Conversation) -> None:
+    """Rules, a refusal, a block that is over, a channel and a message that it ignored."""
+    given = {"business": talk.business}
+    with platform_scope():
+        SafetyPolicy.objects.create(**given)
+        GuardrailEvent.objects.create(**given, conversation=talk, kind=GuardKind.ABUSE, action=GuardAction.REFUSED)
+        VisitorBlock.objects.create(**given, conversation=talk, reason="Spam", lifted_at=timezone.now())
+        channel = Channel.objects.create(**given, bot=talk.bot, kind=ChannelKind.TELEGRAM, name="T", is_active=False)
+        ChannelMessage.objects.create(**given, channel=channel, direction=Direction.IN, delivery=Delivery.IGNORED)
 
 
 def reread(talk: Conversation) -> Conversation:

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 import phonenumbers
-from stdnum import iban, luhn
+from stdnum import iban, luhn, numdb
 
 EMAIL: Final = re.compile(r"(?<![\w.+-])[\w+-](?:[\w.+'-]{0,62}[\w+-])?@(?:[\w-]{1,63}\.){1,6}[^\W\d_]{2,24}(?!\w)")
 CARD: Final = re.compile(r"(?<![\d+])\d(?:[ -]?\d){12,18}(?![ -]?\d)")
 IBAN_START: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ -]?[A-Za-z0-9])")
-SHORTEST_IBAN, LONGEST_IBAN = 15, 34
 MANY_DIGITS: Final = re.compile(r"(?:\d[^\w\n]{0,3}){7}")
 LONG_NUMBER: Final = re.compile(r"\d(?:[ -]?\d){12,}")
 NATIONAL_DIGITS: Final = 9
@@ -104,19 +104,26 @@ def _ibans(text: str) -> Iterator[Found]:
 
 
 def _end_of_iban(text: str, start: int) -> int:
-    """Where the longest valid number that begins here ends; 0 where none does."""
-    compact, best = "", 0
-    place = start
-    while place < len(text) and len(compact) < LONGEST_IBAN:
+    """Where the number that begins here ends, which its country decides; 0 where it is none."""
+    length = _length_of_iban(text[start : start + 2].upper())
+    compact = ""
+    for place in range(start, len(text)):
         char = text[place]
         if char.isascii() and char.isalnum():
             compact += char
-            if len(compact) >= SHORTEST_IBAN and iban.is_valid(compact):
-                best = place + 1
         elif char not in " -" or not text[place - 1].isalnum():
-            break
-        place += 1
-    return best
+            return 0
+        if len(compact) >= length:
+            return place + 1 if length and iban.is_valid(compact) else 0
+    return 0
+
+
+@cache
+def _length_of_iban(country: str) -> int:
+    """By the registry of all countries that comes with stdnum; 0 for a country without."""
+    (_, found), *_rest = numdb.get("iban").info(country)
+    parts = re.findall(r"(\d+)!", found.get("bban", ""))
+    return len(country) + 2 + sum(map(int, parts)) if parts else 0
 
 
 def _phones(text: str, region: str) -> Iterator[Found]:

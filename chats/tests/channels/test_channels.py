@@ -16,7 +16,8 @@ from chats import blocking, handoffs
 from chats.channels import services
 from chats.channels.base import SEAL_PURPOSE, ChannelError
 from chats.channels.intake import NO_ATTACHMENTS, TOO_FAST
-from chats.choices import ChannelKind, Delivery, Direction, MailSecurity, Role
+from chats.channels.outbox import APOLOGY
+from chats.choices import ChannelKind, Delivery, Direction, MailSecurity, Role, Status
 from chats.models import Bot, Channel, ChannelMessage, ChatLog, Conversation
 from chats.tests.channels.servers import HOST, PASSWORD, TOKEN, USER, MailServers, TelegramServer
 from mia.lib.sealing import seal
@@ -135,6 +136,20 @@ class ChannelContract:
         self.refuse(False)
         deliver(timedelta(hours=2))
         assert len(self.got()) == 1
+
+    def test_where_no_answer_comes_a_person_takes_it_up_and_the_visitor_is_told(self) -> None:
+        self.write("What does a tyre cost?")
+        poll(self.channel)
+        now = timezone.now()
+        with platform_scope():
+            job = Job.objects.live().get()
+            Job.objects.filter(pk=job.pk).update(state=JobState.FAILED, finished_at=now)
+            job.refresh_from_db()
+            announce_end(job, now)
+        deliver()
+        assert self.got() == [APOLOGY]
+        with platform_scope():
+            assert Conversation.objects.get().status == Status.WAITING
 
     def test_a_blocked_visitor_gets_no_answer(self) -> None:
         self.write("What does a tyre cost?")
