@@ -203,7 +203,9 @@ def _ranked(
         # What the words found is ranked by its vector too: an HNSW walk may have missed it.
         dense={row["id"]: row["similarity"] for row in rows} if has_vector else {},
         lexical={chunk_id: by_words[chunk_id] for chunk_id in list(read) if chunk_id in by_words},
-        headings=dict(zip(read, headings.agreements(query, [row["heading"] for row in rows]), strict=True)),
+        headings=dict(
+            zip(read, headings.agreements(query, [row["heading"] for row in rows], hits.rarities), strict=True)
+        ),
         fusion=snapshot.answering.fusion,
         provider=provider,
     )

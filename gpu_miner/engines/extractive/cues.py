@@ -6,7 +6,7 @@ from functools import lru_cache
 from gpu_miner.engines.extractive.words import fold, runs
 
 # "functools.lru_cache", "asn1_create_element()", "removePrefix", "--no-verify".
-_NAME = re.compile(r"(?<!\S)--?[a-z][\w-]+|[A-Za-z_]\w*(?:(?:\.|::|_|->)\w+)+|\w+(?=\(\))|\b[a-z]+[A-Z]\w+", re.ASCII)
+_NAME = re.compile(r"(?<!\S)--?[a-z][\w-]*|[A-Za-z_]\w*(?:(?:\.|::|_|->)\w+)+|\w+(?=\(\))|\b[a-z]+[A-Z]\w+", re.ASCII)
 _NAME_PARTS = re.compile(r"[^\W_]+")
 _JOINT = r"[\W_]{0,2}"
 _SYMBOLS = re.compile(r"[=<>{}\[\]();_|\\#&%^~]")
@@ -34,6 +34,9 @@ def names_in(question: str) -> list[re.Pattern[str]]:
     """Finds each of the question's program names in folded text, however its parts are joined there."""
     found: list[re.Pattern[str]] = []
     for name in _NAME.findall(question):
+        if name.startswith("-"):
+            found.append(re.compile(rf"(?<![\w-]){re.escape(fold(name))}(?![\w-])"))
+            continue
         parts = _NAME_PARTS.findall(fold(name))
         for start in range(len(parts)):
             # "lru_cache" is meant where "functools.lru_cache" was said.

@@ -11,7 +11,7 @@ from gpu_miner.engines.extractive.cues import is_ended, is_lead_in, is_prose, na
 from gpu_miner.engines.extractive.kinds import CONCEPT_OF_KIND, asked_kinds, told_kinds
 from gpu_miner.engines.extractive.languages import COMMON_WORDS, SKIPPED_WORDS, detect, script_language
 from gpu_miner.engines.extractive.lexicon import lexicon
-from gpu_miner.engines.extractive.passages import Sentence, can_open, sentences_of
+from gpu_miner.engines.extractive.passages import Sentence, sentences_of
 from gpu_miner.engines.extractive.words import fold, is_cjk, runs, similarity, words
 
 # What a function takes, or what a title says after its dash.
@@ -205,7 +205,7 @@ class _Aim:
     def _definition_bonus(self, entry: Entry, topic_fit: float) -> float:
         if not self._query.wants_definition:
             return 0.0
-        is_first = entry.sentence.depth == 0 and can_open(entry.sentence.text)
+        is_first = entry.sentence.depth == 0 and not entry.sentence.is_aside
         opens = DEFINITION_BONUS * topic_fit if is_first and topic_fit >= FITTING_TOPIC else 0.0
         return max(opens, self._subject_bonus(entry))
 
@@ -219,7 +219,7 @@ class _Aim:
         worth = 1 - min(MOST_SOURCES_COST, LATER_SOURCE_COST * max(0, entry.sentence.source - 1))
         if not is_prose(entry.sentence.text):
             worth *= PROGRAM_SHARE
-        if is_lead_in(entry.sentence.text):
+        if is_lead_in(entry.sentence.text) or (entry.sentence.is_aside and self._query.wants_definition):
             worth *= LEAD_IN_SHARE
         fresh = [word for word in entry.words if not any(matcher.knows(word) for matcher in self._matchers)]
         if len(fresh) < FEWEST_FRESH_WORDS and not own:
