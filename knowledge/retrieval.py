@@ -88,8 +88,12 @@ class Passage:
         """The section that it stands in, where that is short, else the slice itself after how the section begins."""
         if self.section or self.opening.startswith(self.words[: OPENING_CHARS // 4]):
             return self.section or self.words
-        opening = OPENING_END.match(self.opening)
-        return f"{opening.group().strip()}\n\n{self.words}" if opening else self.words
+        found = OPENING_END.match(self.opening)
+        if found is None:
+            return self.words
+        opening = found.group().strip()
+        # A program that the opening leaves unfinished would swallow what follows.
+        return f"{opening}\n```\n\n{self.words}" if opening.count("```") % 2 else f"{opening}\n\n{self.words}"
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def _is_heading(lines: list[str], number: int) -> bool:
 
 def is_signature(line: str) -> bool:
     """A line that names a function with what it takes, as references put it above its description."""
-    return bool(_SIGNATURE.match(line)) and not re.search(r"[.!?]$", line)
+    return bool(_SIGNATURE.match(line)) and not re.search(r"[.!?]$|=>|['\"]", line)
 
 
 def _looks_like_heading(line: str) -> bool:
