@@ -25,6 +25,7 @@ HEADING_TOKENS: Final = 80
 MAX_HEADING_CHARS: Final = 1_000
 
 PARAGRAPH: Final = re.compile(r"\n\s*\n")
+FENCE: Final = re.compile(r"\s*(?:```|~~~)")
 SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n")
 
 
@@ -119,6 +120,11 @@ class _Part:
     text: str
     gap: str
     tokens: int
+    starts_in_code: bool = False
+
+    @property
+    def ends_in_code(self) -> bool:
+        return self.starts_in_code != bool(FENCE.match(self.text))
 
 
 def _packed(parts: Iterable[_Part], room: int, overlap: int) -> Iterator[str]:
@@ -136,7 +142,11 @@ def _packed(parts: Iterable[_Part], room: int, overlap: int) -> Iterator[str]:
 
 
 def _together(parts: Sequence[_Part]) -> str:
-    return "".join(part.text if number == 0 else part.gap + part.text for number, part in enumerate(parts)).strip()
+    """With the marks around a program that was cut in two, lest its second half pass for words."""
+    text = "".join(part.text if number == 0 else part.gap + part.text for number, part in enumerate(parts)).strip()
+    opening = "```\n" if parts[0].starts_in_code else ""
+    closing = "\n```" if parts[-1].ends_in_code else ""
+    return f"{opening}{text}{closing}"
 
 
 def _tail(parts: Sequence[_Part], tokens: int) -> list[_Part]:
@@ -151,13 +161,16 @@ def _tail(parts: Sequence[_Part], tokens: int) -> list[_Part]:
 
 def _parts(text: str, longest: int) -> Iterator[_Part]:
     """Paragraphs, cut into sentences so that a few of them can be repeated; what is longer still, between words."""
+    is_code = False
     for paragraph in PARAGRAPH.split(text):
         gap = "\n\n"
         for sentence in SENTENCE.split(paragraph):
             if not sentence or not sentence.strip():
                 continue
             for piece in _hard(sentence, longest):
-                yield _Part(piece, gap, estimate_tokens(piece))
+                part = _Part(piece, gap, estimate_tokens(piece), is_code)
+                is_code = part.ends_in_code
+                yield part
                 gap = "\n" if "\n" in paragraph else " "
 
 

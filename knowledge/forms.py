@@ -347,4 +347,5 @@ class TextsField(forms.MultiValueField):
 
 
 def language_name(code: str) -> str:
-    return str(get_language_info(code)["name_translated"])
+    """In the reader's language; Django knows Chinese by its scripts alone."""
+    return str(get_language_info("zh-hans" if code == "zh" else code)["name_translated"])

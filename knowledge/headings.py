@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-from knowledge.citations import stems
+from knowledge.citations import STEM_CHARS, stems
 from knowledge.embeddings.hashed import words_of
 from knowledge.limits import SEPARATOR
 
@@ -25,8 +25,12 @@ class Asked:
     """A question as headings are compared with it."""
 
     words: frozenset[str]
-    stems: frozenset[str]
+    weights: Mapping[str, float]
     names: tuple[str, ...]
+
+    @property
+    def stems(self) -> frozenset[str]:
+        return frozenset(self.weights)
 
     def agreement(self, heading: str) -> float:
         """From 0 to 1: how much of the question the headings hold, and how little else the nearest one says."""
@@ -38,8 +42,9 @@ class Asked:
         met = len(told & self.stems)
         if not met:
             return TITLE_SHARE if self._names(path[0]) else 0.0
-        held = len(self.stems & stems(" ".join(path)))
-        return max(held / len(self.stems) * sqrt(met / len(told)), self._same_question(nearest))
+        held = sum(self.weights[stem] for stem in self.stems & stems(" ".join(path)))
+        share = held / sum(self.weights.values())
+        return max(share * sqrt(met / len(told)), self._same_question(nearest))
 
     def _names(self, title: str) -> bool:
         """Whether the question speaks of the whole document by its title."""
@@ -52,10 +57,14 @@ class Asked:
         return len(told & self.words) / len(told) if told else 0.0
 
 
-def asked(question: str) -> Asked:
-    return Asked(frozenset(words_of(question)), stems(question), tuple(NAME.findall(question)))
+def asked(question: str, rarities: Mapping[str, float]) -> Asked:
+    """`rarities` are of the question's words as full-text search has them: what is in every page tells nothing."""
+    known = {word[:STEM_CHARS]: rarity for word, rarity in rarities.items()}
+    usual = max(known.values(), default=1.0)
+    weights = {stem: known.get(stem[:STEM_CHARS], usual) for stem in stems(question)}
+    return Asked(frozenset(words_of(question)), weights, tuple(NAME.findall(question)))
 
 
-def agreements(question: str, headings: Sequence[str]) -> list[float]:
-    known = asked(question)
+def agreements(question: str, headings: Sequence[str], rarities: Mapping[str, float]) -> list[float]:
+    known = asked(question, rarities)
     return [known.agreement(heading) for heading in headings]

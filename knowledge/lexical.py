@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,6 +57,7 @@ class LexicalHits:
     scores: Floats
     coverage: Floats
     words: tuple[str, ...] = ()
+    rarities: Mapping[str, float] = field(default_factory=dict)
 
     def coverage_of(self, chunk_id: int) -> float:
         found = np.flatnonzero(self.chunk_ids == chunk_id)
@@ -148,7 +149,11 @@ def _ranked(words: Sequence[Word], limit: int) -> LexicalHits:
         covered += np.where(holds, word.weight, 0.0)
     best = np.argsort(-scores, kind="stable")[:limit]
     return LexicalHits(
-        candidates[best], scores[best], covered[best] / total, tuple(word.term for word in words if not word.is_stop)
+        candidates[best],
+        scores[best],
+        covered[best] / total,
+        tuple(word.term for word in words if not word.is_stop),
+        {word.term: word.weight for word in words},
     )
 
 

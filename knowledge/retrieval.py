@@ -88,8 +88,12 @@ class Passage:
         """The section that it stands in, where that is short, else the slice itself after how the section begins."""
         if self.section or self.opening.startswith(self.words[: OPENING_CHARS // 4]):
             return self.section or self.words
-        opening = OPENING_END.match(self.opening)
-        return f"{opening.group().strip()}\n\n{self.words}" if opening else self.words
+        found = OPENING_END.match(self.opening)
+        if found is None:
+            return self.words
+        opening = found.group().strip()
+        # A program that the opening leaves unfinished would swallow what follows.
+        return f"{opening}\n```\n\n{self.words}" if opening.count("```") % 2 else f"{opening}\n\n{self.words}"
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,9 @@ def _ranked(
         # What the words found is ranked by its vector too: an HNSW walk may have missed it.
         dense={row["id"]: row["similarity"] for row in rows} if has_vector else {},
         lexical={chunk_id: by_words[chunk_id] for chunk_id in list(read) if chunk_id in by_words},
-        headings=dict(zip(read, headings.agreements(query, [row["heading"] for row in rows]), strict=True)),
+        headings=dict(
+            zip(read, headings.agreements(query, [row["heading"] for row in rows], hits.rarities), strict=True)
+        ),
         fusion=snapshot.answering.fusion,
         provider=provider,
     )

@@ -1,12 +1,13 @@
 """What speaks for a sentence beside its words: names of programs, definitions, prose instead of fragments."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from gpu_miner.engines.extractive.words import fold, runs
 
 # "functools.lru_cache", "asn1_create_element()", "removePrefix", "--no-verify".
-_NAME = re.compile(r"(?<!\S)--?[a-z][\w-]+|[A-Za-z_]\w*(?:(?:\.|::|_|->)\w+)+|\w+(?=\(\))|\b[a-z]+[A-Z]\w+", re.ASCII)
+_NAME = re.compile(r"(?<!\S)--?[a-z][\w-]*|[A-Za-z_]\w*(?:(?:\.|::|_|->)\w+)+|\w+(?=\(\))|\b[a-z]+[A-Z]\w+", re.ASCII)
 _NAME_PARTS = re.compile(r"[^\W_]+")
 _JOINT = r"[\W_]{0,2}"
 _SYMBOLS = re.compile(r"[=<>{}\[\]();_|\\#&%^~]")
@@ -30,18 +31,27 @@ MAX_SUBJECT_WORDS = 6
 SHORTEST_NAME = 4
 
 
-def names_in(question: str) -> list[re.Pattern[str]]:
-    """Finds each of the question's program names in folded text, however its parts are joined there."""
-    found: list[re.Pattern[str]] = []
-    for name in _NAME.findall(question):
-        parts = _NAME_PARTS.findall(fold(name))
-        for start in range(len(parts)):
-            # "lru_cache" is meant where "functools.lru_cache" was said.
-            if start == 0 or (
-                "." in name and len("".join(parts[start:])) >= SHORTEST_NAME and start == _after_dot(name)
-            ):
-                pattern = _JOINT.join(re.escape(part) for part in parts[start:])
-                found.append(re.compile(rf"(?<![^\W_]){pattern}(?![^\W_])"))
+@dataclass(frozen=True)
+class Name:
+    """A name as programs write it: how to find it in folded text, however its parts are joined, and its parts."""
+
+    pattern: re.Pattern[str]
+    parts: frozenset[str]
+
+
+def names_in(question: str) -> list[Name]:
+    found: list[Name] = []
+    for written in _NAME.findall(question):
+        parts = _NAME_PARTS.findall(fold(written))
+        if written.startswith("-"):
+            found.append(Name(re.compile(rf"(?<![\w-]){re.escape(fold(written))}(?![\w-])"), frozenset(parts)))
+            continue
+        last = _after_dot(written)
+        # "lru_cache" is meant where "functools.lru_cache" was said.
+        starts = [0, last] if 0 < last < len(parts) and len("".join(parts[last:])) >= SHORTEST_NAME else [0]
+        for start in starts:
+            joined = _JOINT.join(re.escape(part) for part in parts[start:])
+            found.append(Name(re.compile(rf"(?<![^\W_]){joined}(?![^\W_])"), frozenset(parts[start:])))
     return found
 
 

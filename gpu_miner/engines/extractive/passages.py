@@ -58,6 +58,7 @@ class Sentence:
     """One quotable sentence: its place, the block it belongs to, what it stands under, and its source's number.
 
     `section` are its headings alone, `topic` is the nearest of them, `depth` how many sentences come before it there.
+    An aside does not say what its heading is about: a note ("New in version 3.4."), a parameter.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Sentence:
     section: str = ""
     topic: str = ""
     depth: int = 0
+    is_aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,13 @@ def sentences_of(facts: str) -> tuple[Sentence, ...]:
 def _sentence(text: str, number: int, block: _Block, asked: str, before: list[Sentence]) -> Sentence:
     topic = asked or block.topic
     section = f"{block.section} {asked}".strip()
+    is_aside = len(text.split()) < FEWEST_WORDS_TO_OPEN or bool(_PARAMETER.match(block.text))
     context = f"{block.section} {asked} {block.lead}".strip()
     last = before[-1] if before else None
     depth = 0
     if last is not None and (last.topic, last.section) == (topic, section):
-        depth = last.depth + can_open(last.text)
-    return Sentence(text, len(before), number, context, block.source, section, topic, depth)
-
-
-def can_open(sentence: str) -> bool:
-    """Whether it says what its heading is about: notes ("New in version 3.4.") and parameters do not."""
-    return len(sentence.split()) >= FEWEST_WORDS_TO_OPEN and not _PARAMETER.match(sentence)
+        depth = last.depth + (not last.is_aside)
+    return Sentence(text, len(before), number, context, block.source, section, topic, depth, is_aside)
 
 
 def _trusted_facts(texts: list[str]) -> str:
@@ -241,7 +239,7 @@ def _is_heading(lines: list[str], number: int) -> bool:
 
 def is_signature(line: str) -> bool:
     """A line that names a function with what it takes, as references put it above its description."""
-    return bool(_SIGNATURE.match(line)) and not re.search(r"[.!?]$", line)
+    return bool(_SIGNATURE.match(line)) and not re.search(r"[.!?]$|=>|['\"]", line)
 
 
 def _looks_like_heading(line: str) -> bool:

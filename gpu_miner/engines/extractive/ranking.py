@@ -7,11 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gpu_miner.engines.extractive.cues import is_ended, is_lead_in, is_prose, names_in, subject_of, wants_definition
+from gpu_miner.engines.extractive.cues import (
+    Name,
+    is_ended,
+    is_lead_in,
+    is_prose,
+    names_in,
+    subject_of,
+    wants_definition,
+)
 from gpu_miner.engines.extractive.kinds import CONCEPT_OF_KIND, asked_kinds, told_kinds
 from gpu_miner.engines.extractive.languages import COMMON_WORDS, SKIPPED_WORDS, detect, script_language
 from gpu_miner.engines.extractive.lexicon import lexicon
-from gpu_miner.engines.extractive.passages import Sentence, can_open, sentences_of
+from gpu_miner.engines.extractive.passages import Sentence, sentences_of
 from gpu_miner.engines.extractive.words import fold, is_cjk, runs, similarity, words
 
 # What a function takes, or what a title says after its dash.
@@ -67,7 +75,7 @@ class Term:
     words: frozenset[str]
     concepts: frozenset[str]
     weight: float = 1.0
-    name: re.Pattern[str] | None = None
+    name: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class _Aim:
     def _definition_bonus(self, entry: Entry, topic_fit: float) -> float:
         if not self._query.wants_definition:
             return 0.0
-        is_first = entry.sentence.depth == 0 and can_open(entry.sentence.text)
+        is_first = entry.sentence.depth == 0 and not entry.sentence.is_aside
         opens = DEFINITION_BONUS * topic_fit if is_first and topic_fit >= FITTING_TOPIC else 0.0
         return max(opens, self._subject_bonus(entry))
 
@@ -219,7 +227,7 @@ class _Aim:
         worth = 1 - min(MOST_SOURCES_COST, LATER_SOURCE_COST * max(0, entry.sentence.source - 1))
         if not is_prose(entry.sentence.text):
             worth *= PROGRAM_SHARE
-        if is_lead_in(entry.sentence.text):
+        if is_lead_in(entry.sentence.text) or (entry.sentence.is_aside and self._query.wants_definition):
             worth *= LEAD_IN_SHARE
         fresh = [word for word in entry.words if not any(matcher.knows(word) for matcher in self._matchers)]
         if len(fresh) < FEWEST_FRESH_WORDS and not own:
@@ -246,11 +254,11 @@ def terms_of(text: str, language: str) -> list[Term]:
     skipped = SKIPPED_WORDS.get(language) or frozenset().union(*COMMON_WORDS.values())
     found = lexicon().of_words(spoken, language)
     terms = [
-        Term(frozenset({word}), concepts, NAME_PART_WEIGHT if any(word in name.pattern for name in names) else 1.0)
+        Term(frozenset({word}), concepts, NAME_PART_WEIGHT if any(word in name.parts for name in names) else 1.0)
         for word, concepts in zip(spoken, found, strict=True)
         if word not in skipped and (len(word) > 1 or word.isdigit())
     ]
-    terms += [Term(frozenset({name.pattern}), frozenset(), NAME_WEIGHT, name) for name in names]
+    terms += [Term(name.parts | {name.pattern.pattern}, frozenset(), NAME_WEIGHT, name) for name in names]
     for run in (run for run in runs(text) if is_cjk(run)):
         terms.extend(_cjk_terms(run, language if language in ("zh", "ja") else "zh"))
     return terms
@@ -284,11 +292,11 @@ class _Matcher:
         return max(own, CONTEXT_MATCH * context) + CONTEXT_BONUS * context
 
     def knows(self, word: str) -> bool:
-        return self._with(word) >= LITERAL_MATCH
+        return word in self._term.words or self._with(word) >= LITERAL_MATCH
 
     def within(self, told: frozenset[str], concepts: frozenset[str], text: str) -> float:
         if self._term.name is not None:
-            return 1.0 if self._term.name.search(fold(text)) else 0.0
+            return 1.0 if self._term.name.pattern.search(fold(text)) else 0.0
         met = len(self._term.concepts & concepts)
         by_concept = self._concept_match * (0.75 + 0.25 * met / len(self._term.concepts)) if met else 0.0
         return max(by_concept, max((self._with(word) for word in told), default=0.0))
