@@ -140,11 +140,11 @@ class GuardrailEventAdmin(TenantModelAdmin[GuardrailEvent]):
 
     @column(description=_("bot"), ordering="conversation__bot__name")
     def bot(self, event: GuardrailEvent) -> str:
-        return str(event.conversation.bot)
+        return str(event.conversation.bot) if event.conversation is not None else "/v1"
 
     @column(description=_("conversation"))
-    def talk(self, event: GuardrailEvent) -> SafeString:
-        return conversation_link(event.conversation)
+    def talk(self, event: GuardrailEvent) -> str:
+        return conversation_link(event.conversation) if event.conversation is not None else "–"
 
     @column(description=_("when"), ordering="at")
     def when(self, event: GuardrailEvent) -> str:

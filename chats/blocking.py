@@ -45,7 +45,12 @@ def count_strike(conversation: Conversation, policy: Policy, *, now: datetime) -
         return None
     until = now + timedelta(minutes=policy.rules.block_minutes)
     events.record(
-        conversation=conversation, kind=GuardKind.ABUSE, action=GuardAction.BLOCKED, words=TOO_MANY_STRIKES, now=now
+        business_id=conversation.business_id,
+        conversation=conversation,
+        kind=GuardKind.ABUSE,
+        action=GuardAction.BLOCKED,
+        words=TOO_MANY_STRIKES,
+        now=now,
     )
     return block(conversation, reason=TOO_MANY_STRIKES, actor=None, until=until, now=now)
 

@@ -35,9 +35,20 @@ def policy_of(bot: Bot) -> Policy:
     return _policies.get((bot.business_id, bot.pk), lambda: _read(bot))
 
 
+def policy_of_business(business_id: int) -> Policy:
+    """What holds where no bot is asked."""
+    return _policies.get((business_id, None), lambda: _read_general(business_id))
+
+
 def forget_policies() -> None:
     """Has every policy read again: for tests, whose databases come and go."""
     _policies.clear()
+
+
+def _read_general(business_id: int) -> Policy:
+    general = SafetyPolicy.objects.for_business(business_id).filter(bot=None).first()
+    quota = general.daily_messages if general else None
+    return Policy(rules=general or SafetyPolicy(business_id=business_id), business_quota=quota)
 
 
 def _read(bot: Bot) -> Policy:

@@ -93,7 +93,7 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
 
 
 def _leave_to_people(conversation: Conversation, now: datetime) -> None:
-    """Nobody watches a mailbox for the offer of a human that the widget makes: a person takes it up, and is announced."""
+    """Nobody watches a mailbox for the widget's offer of a human: a person takes it up, and is announced."""
     conversation.status, conversation.handoff_requested_at = Status.WAITING, now
     outbox.apologise(conversation, now=now)
 

@@ -199,6 +199,7 @@ def _refuse(conversation: Conversation, bot: Bot, question: Question, hit: Hit, 
 
 def _record_refusal(conversation: Conversation, question: Question, hit: Hit, job: Job, now: datetime) -> None:
     guard_events.record(
+        business_id=conversation.business_id,
         conversation=conversation,
         kind=hit.kind,
         action=GuardAction.REFUSED,

@@ -36,6 +36,11 @@ async def guard_of(bot_id: int, changed_at: datetime) -> Guard | None:
     return known[0] if known else await in_thread(_remembered_guard)(bot_id, changed_at)
 
 
+def guard_now(bot_id: int) -> Guard | None:
+    """The same, blocking, for whoever does not know when the bot was changed."""
+    return _guards.get((bot_id, None), lambda: _read_guard(bot_id))
+
+
 def guard_for(bot: Bot) -> Guard:
     public = [bot.business_description, bot.first_message, bot.confirmation_message]
     return Guard.of(guarded_texts(bot), phrases=policy_of(bot).rules.guarded_texts, public=public)
@@ -46,7 +51,7 @@ def check_answer(conversation: Conversation, job: Job, now: datetime) -> None:
 
     In platform scope, inside the transaction that ends the job: every reader gets the changed text as a correction.
     """
-    guard = _guards.get((conversation.bot_id, None), lambda: _read_guard(conversation.bot_id))
+    guard = guard_now(conversation.bot_id)
     if guard is None or job.finish_reason == FINISH_REASON:
         return
     leak = find_leak(restore(job.output, values_of(job, conversation.pk)), guard)
@@ -97,4 +102,12 @@ def _refusal(conversation: Conversation, bot: Bot) -> str:
 
 def _record(conversation: Conversation, bot: Bot, job: Job, leak: str, action: GuardAction, now: datetime) -> None:
     kind = GuardKind.LEAK if find_leak(leak, Guard.of(guarded_texts(bot))) else GuardKind.GUARDED
-    events.record(conversation=conversation, kind=kind, action=action, words=leak, job_id=job.pk, now=now)
+    events.record(
+        business_id=conversation.business_id,
+        conversation=conversation,
+        kind=kind,
+        action=action,
+        words=leak,
+        job_id=job.pk,
+        now=now,
+    )

@@ -15,7 +15,8 @@ EXCERPT_CHARS: Final = 200
 
 def record(
     *,
-    conversation: Conversation,
+    business_id: int,
+    conversation: Conversation | None,
     kind: GuardKind,
     action: GuardAction,
     words: str,
@@ -23,15 +24,16 @@ def record(
     rule: str = "",
     job_id: UUID | None = None,
 ) -> GuardrailEvent:
-    """In the caller's transaction; the excerpt holds no address, number or name of the visitor."""
+    """In the caller's transaction, without a conversation for a completion; the excerpt holds nobody's data."""
+    names = [conversation.visitor_name, conversation.visitor_email] if conversation is not None else []
     event: GuardrailEvent = GuardrailEvent.objects.create(
-        business_id=conversation.business_id,
+        business_id=business_id,
         conversation=conversation,
         job_id=job_id,
         kind=kind,
         action=action,
         rule=rule,
-        excerpt=excerpt_of(words, names=[conversation.visitor_name, conversation.visitor_email]),
+        excerpt=excerpt_of(words, names=names),
         at=now,
     )
     return event

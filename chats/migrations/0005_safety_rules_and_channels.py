@@ -475,6 +475,9 @@ class Migration(migrations.Migration):
             model_name="guardrailevent",
             name="conversation",
             field=models.ForeignKey(
+                blank=True,
+                help_text="None for what a program asked through /v1.",
+                null=True,
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="guardrail_events",
                 to="chats.conversation",

@@ -150,7 +150,13 @@ class GuardrailEvent(TenantModel):
     """A message or an answer that the platform did not let pass."""
 
     conversation = models.ForeignKey(
-        Conversation, on_delete=models.CASCADE, related_name="guardrail_events", verbose_name=_("conversation")
+        Conversation,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="guardrail_events",
+        verbose_name=_("conversation"),
+        help_text=_("None for what a program asked through /v1."),
     )
     job_id = models.UUIDField(_("job"), null=True, blank=True, editable=False)
     kind = models.CharField(_("what"), max_length=10, choices=GuardKind.choices)

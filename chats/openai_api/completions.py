@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from accounts.models import Business
@@ -15,15 +15,23 @@ from accounts.principals import Principal
 from accounts.tenancy import platform_scope
 from chats import admission, grounding
 from chats.access import own_business_id
-from chats.choices import Role
+from chats.choices import GuardAction, Role
+from chats.guardrails import events
+from chats.guardrails.attacks import Hit
+from chats.guardrails.questions import objection
+from chats.guardrails.refusals import refusal_for
 from chats.limits import MAX_MESSAGE_CHARS
+from chats.masking.mask import Mask
+from chats.masking.services import mask_messages
 from chats.models import Bot, ChatLog
 from chats.openai_api import catalogue
 from chats.openai_api.errors import ContextTooLong, ModelNotFound
 from chats.openai_api.limits import DEFAULT_MAX_TOKENS
+from chats.policies import Policy, policy_of, policy_of_business
 from chats.prompts import ChatMessage, build_prompt, tool_message, user_message
 from knowledge import answering
 from knowledge.answering import Grounding
+from knowledge.languages import detect
 from mia.lib.errors import NoCapacity
 from miners.choices import JobKind, Lane, Trust
 from miners.direct import announce, record_answer
@@ -57,7 +65,9 @@ class Ticket:
     created: int
     stream: bool
     include_usage: bool
-    has_sources: bool
+    bot_id: int | None
+    values: dict[str, str]
+    """What the placeholders stand for that were put in place of personal data."""
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "job_id": str(self.job_id)}
@@ -72,7 +82,10 @@ def submit(*, principal: Principal, fields: Fields, now: datetime) -> Ticket:
     business_id = own_business_id(principal)
     admission.check_queue(business_id)
     bot = catalogue.bot_named(principal, fields["model"])
-    job = _ask_bot(bot, fields, now) if bot is not None else _ask_model(business_id, fields, now)
+    policy = policy_of(bot) if bot is not None else policy_of_business(business_id)
+    mask = Mask(names=policy.rules.names, region=policy.rules.phone_region)
+    asked = Asked(fields, policy, mask, now)
+    job = _ask_bot(bot, asked) if bot is not None else _ask_model(business_id, asked)
     return Ticket(
         job_id=job.pk,
         business_id=business_id,
@@ -81,7 +94,8 @@ def submit(*, principal: Principal, fields: Fields, now: datetime) -> Ticket:
         created=int(now.timestamp()),
         stream=bool(fields.get("stream")),
         include_usage=bool((fields.get("stream_options") or {}).get("include_usage")),
-        has_sources=bot is not None,
+        bot_id=bot.pk if bot is not None else None,
+        values=mask.values,
     )
 
 
@@ -107,36 +121,73 @@ def check_answer(job: Job, now: datetime) -> None:
         grounding.check_text(job, bot_id=bot_id, now=now)
 
 
-def _ask_bot(bot: Bot, fields: Fields, now: datetime) -> Job:
-    told, asked = _divided(fields["messages"])
+@dataclass(frozen=True)
+class Asked:
+    """A request with what holds for it; the mask learns what it hides."""
+
+    fields: Fields
+    policy: Policy
+    mask: Mask
+    now: datetime
+
+
+def _ask_bot(bot: Bot, asked: Asked) -> Job:
+    told, question = _divided(asked.fields["messages"])
     bot = _with_instructions(bot, told)
     history = [_log_of(message) for message in told if message["role"] in ROLE_OF]
-    words = " ".join(message["content"] for message in asked if message["role"] == "user")[-MAX_MESSAGE_CHARS:]
-    tools = fields.get("tools") or []
-    found = _ground(bot, history, words, may_refuse=not tools and all(one["role"] == "user" for one in asked))
-    request = _bot_request(bot, history, [_message_of(message) for message in asked], fields, found)
+    words = " ".join(message["content"] for message in question if message["role"] == "user")[-MAX_MESSAGE_CHARS:]
+    # A model with tools may find the answer with one of them.
+    has_tools = bool(asked.fields.get("tools")) or any(message["role"] == "tool" for message in question)
+    found = _ground(bot, history, words, may_refuse=not has_tools)
+    hit = objection(words, bot=bot, policy=asked.policy, grounding=found) if words.strip() else None
+    request = _bot_request(bot, history, [_message_of(message) for message in question], asked, found)
+    if hit is not None:
+        return _refuse(bot, words, hit, request, asked)
     if found is not None and found.direct:
-        job = record_answer(business_id=bot.business_id, request=request, output=found.direct, now=now)
+        job = record_answer(business_id=bot.business_id, request=request, output=found.direct, now=asked.now)
     else:
-        job = _submit(bot.business_id, request, now)
+        job = _submit(bot.business_id, request, asked.now)
     if found is not None:
-        answering.keep_receipt(found, conversation_id=None, job_id=job.pk, prompt_hash=job.prefix_key, now=now)
+        answering.keep_receipt(found, conversation_id=None, job_id=job.pk, prompt_hash=job.prefix_key, now=asked.now)
     if not job.is_live:
-        announce(job, now=now)
+        announce(job, now=asked.now)
     return job
 
 
-def _ask_model(business_id: int, fields: Fields, now: datetime) -> Job:
+def _refuse(bot: Bot, words: str, hit: Hit, request: JobRequest, asked: Asked) -> Job:
+    """The platform's own words, and a line in the record: no miner is asked."""
+    language = detect(words, likely=bot.business.locale[:2])
+    refusal = refusal_for(hit.kind, language=language, policy=asked.policy)
+    job = record_answer(business_id=bot.business_id, request=request, output=refusal, now=asked.now)
+    events.record(
+        business_id=bot.business_id,
+        conversation=None,
+        kind=hit.kind,
+        action=GuardAction.REFUSED,
+        words=words,
+        rule=hit.rule,
+        job_id=job.pk,
+        now=asked.now,
+    )
+    announce(job, now=asked.now)
+    return job
+
+
+def _ask_model(business_id: int, asked: Asked) -> Job:
+    fields = asked.fields
     min_trust = Business.objects.values_list("min_trust", flat=True).get(pk=business_id)
+    messages = [_as_told(message) for message in fields["messages"]]
+    if asked.policy.masks(min_trust):
+        messages = mask_messages(asked.mask, cast("list[ChatMessage]", messages))
     request = _request(
         fields,
-        messages=[_as_told(message) for message in fields["messages"]],
+        messages=messages,
         max_tokens=_max_tokens(fields) or DEFAULT_MAX_TOKENS,
         model=fields["model"],
         topic=f"{TOPIC}::{uuid.uuid4()}",
         min_trust=min_trust,
     )
-    return _submit(business_id, request, now)
+    return _submit(business_id, request, asked.now)
 
 
 def _submit(business_id: int, request: JobRequest, now: datetime) -> Job:
@@ -168,14 +219,24 @@ def _ground(bot: Bot, history: Sequence[ChatLog], words: str, *, may_refuse: boo
 
 
 def _bot_request(
-    bot: Bot, history: list[ChatLog], asked: list[ChatMessage], fields: Fields, found: Grounding | None
+    bot: Bot, history: list[ChatLog], question: list[ChatMessage], asked: Asked, found: Grounding | None
 ) -> JobRequest:
+    fields = asked.fields
+    hides_data = asked.policy.masks(bot.business.min_trust)
     max_tokens = _max_tokens(fields) or bot.max_tokens
-    sources = found.context if found is not None else ""
-    prompt = build_prompt(bot=bot, history=history, question=asked, context="", max_tokens=max_tokens, sources=sources)
+    prompt = build_prompt(
+        bot=bot,
+        history=history,
+        question=question,
+        context="",
+        max_tokens=max_tokens,
+        sources=found.context if found is not None else "",
+        hides_data=hides_data,
+    )
+    messages = mask_messages(asked.mask, prompt.messages) if hides_data else [dict(said) for said in prompt.messages]
     return _request(
         {"temperature": bot.temperature, **{name: value for name, value in fields.items() if value is not None}},
-        messages=[dict(message) for message in prompt.messages],
+        messages=messages,
         max_tokens=max_tokens,
         model=bot.model,
         topic=f"{TOPIC}:{bot.pk}:{uuid.uuid4()}",

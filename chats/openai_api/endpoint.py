@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.tenancy import business_scope
 from chats.admittance import in_thread
 from chats.consumers import KEEP_ALIVE, STREAM_HEADERS, Application, Inner
+from chats.guardrails.answers import FINISH_REASON, guard_now
 from chats.openai_api import completions, embeddings, shapes
 from chats.openai_api.completions import Ticket
 from chats.openai_api.following import AnswerReader, Ended
@@ -77,10 +78,11 @@ class CompletionEndpoint(Queued):
             raise
 
     async def _whole(self, ticket: Ticket) -> HotResponse:
-        reader = AnswerReader(ticket)
+        reader = await _reader(ticket)
         async for _piece in reader.pieces():
             pass
         assert reader.ended is not None
+        _free(ticket, reader.ended)
         return HotResponse(shapes.completion(ticket, reader.ended, await _sources(ticket)))
 
     async def _stream(self, ticket: Ticket) -> None:
@@ -95,7 +97,7 @@ class CompletionEndpoint(Queued):
         await self.write(shapes.DONE, more=False)
 
     async def _write_words(self, ticket: Ticket) -> Ended:
-        reader, spoke_at = AnswerReader(ticket), time.monotonic()
+        reader, spoke_at = await _reader(ticket), time.monotonic()
         async for piece in reader.pieces():
             if piece:
                 await self._write_event(shapes.chunk(ticket, {"content": piece}))
@@ -108,6 +110,7 @@ class CompletionEndpoint(Queued):
         return reader.ended
 
     async def _write_ending(self, ticket: Ticket, ended: Ended) -> None:
+        _free(ticket, ended)
         if ended.tool_calls:
             await self._write_event(shapes.chunk(ticket, shapes.tool_call_deltas(ended.tool_calls)))
         sources = await _sources(ticket)
@@ -146,8 +149,19 @@ def _hang_up(ticket: Ticket) -> None:
     task.add_done_callback(_hanging_up.discard)
 
 
+def _free(ticket: Ticket, ended: Ended) -> None:
+    """What was stopped on its way need not be written to its end."""
+    if ended.finish_reason == FINISH_REASON:
+        _hang_up(ticket)
+
+
+async def _reader(ticket: Ticket) -> AnswerReader:
+    guard = None if ticket.bot_id is None else await in_thread(guard_now)(ticket.bot_id)
+    return AnswerReader(ticket, guard)
+
+
 async def _sources(ticket: Ticket) -> list[Any]:
-    return await in_thread(_read_sources)(ticket) if ticket.has_sources else []
+    return await in_thread(_read_sources)(ticket) if ticket.bot_id is not None else []
 
 
 def _read_sources(ticket: Ticket) -> list[Any]:

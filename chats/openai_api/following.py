@@ -14,12 +14,16 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from chats.guardrails.answers import FINISH_REASON
+from chats.guardrails.leaks import Guard, find_leak
+from chats.masking.mask import restore, restore_calls
+from chats.masking.screen import Screen
 from chats.openai_api.completions import Ticket
 from mia.lib import database
 from mia.lib.errors import ApplicationError, JobCancelled, JobExpired, NotFound, Unavailable
 from miners.choices import LIVE_STATES, JobState
 from miners.hub import Inbox, hub
-from miners.streams import EntryKind, Replay, StreamEntry, entry_of_event, read_stream
+from miners.streams import EntryKind, StreamEntry, entry_of_event, read_stream
 
 LIGHT: Final = re.compile(r"\[\d{1,3}\]|\s")
 PIECE: Final = re.compile(r"\[\d{1,3}\]|.", re.DOTALL)
@@ -68,25 +72,24 @@ class Ended:
 class AnswerReader:
     """`pieces` until the answer is whole; then `ended` says the rest."""
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, guard: Guard | None) -> None:
         self.ended: Ended | None = None
         self._ticket = ticket
-        self._replay = Replay()
+        self._guard = guard
+        self._screen = Screen(values=ticket.values, guard=guard)
         self._written = ""
         self._said = ""
 
     async def pieces(self) -> AsyncIterator[str]:
         """New words as they come, '' now and then while there are none. Raises what became of a job that failed."""
         async with hub().listen(self._ticket.topic) as inbox:
-            while True:
+            while self.ended is None:
                 inbox.clear_gap()
                 self.ended = await self._look()
-                if self.ended is not None:
-                    yield rest_after(self._said, self.ended.text)
-                    return
                 yield self._news()
-                async for news in self._live(inbox):
-                    yield news
+                if self.ended is None:
+                    async for news in self._live(inbox):
+                        yield news
 
     async def _look(self) -> Ended | None:
         """Catches up from the log while the answer is being written, and from the database when it has ended."""
@@ -95,17 +98,29 @@ class AnswerReader:
             raise NotFound
         row = rows[0]
         if row["state"] in LIVE_STATES:
-            self._take(self._replay.take_all(await self._log()))
-            return None
+            self._take(self._screen.take_all(await self._log()))
+            return self._stopped() if self._screen.leaked else None
         if row["state"] != JobState.COMPLETED:
             raise failure_of(row["state"])
+        return self._whole(row)
+
+    def _whole(self, row: Mapping[str, Any]) -> Ended:
+        text = restore(row["output"], self._ticket.values)
+        if self._guard is not None and find_leak(text, self._guard):
+            return self._stopped()
+        self._written = self._said + rest_after(self._said, text)
         return Ended(
-            text=row["output"],
-            tool_calls=row["tool_calls"] or [],
+            text=text,
+            tool_calls=restore_calls(row["tool_calls"] or [], self._ticket.values),
             finish_reason=row["finish_reason"],
             prompt_tokens=row["prompt_tokens"],
             completion_tokens=row["tokens_generated"],
         )
+
+    def _stopped(self) -> Ended:
+        """An answer that begins to recite its instructions ends where it stands."""
+        self._written = self._said
+        return Ended(self._said, [], FINISH_REASON, 0, 0)
 
     async def _live(self, inbox: Inbox) -> AsyncIterator[str]:
         """Until the job has ended, something was missed, or nothing came for long."""
@@ -116,9 +131,12 @@ class AnswerReader:
             entry = entry_of_event(event)
             if entry is None:
                 continue
-            if self._replay.has_gap_before(entry):
+            if self._screen.has_gap_before(entry):
                 return
-            self._take(self._replay.take(entry))
+            self._take(self._screen.take(entry))
+            if self._screen.leaked:
+                self.ended = self._stopped()
+                return
             yield self._news()
 
     async def _log(self) -> list[StreamEntry]:
