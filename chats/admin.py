@@ -23,13 +23,22 @@ from accounts.permissions import Right
 from accounts.scoped_admin import TenantModelAdmin, column, user_of
 from chats import admin_conversations, admin_feedback, admin_safety
 from chats.channels import admin as admin_channels
+from chats.desk import admin as admin_desk
 from chats.forms import BotForm
 from chats.models import Bot, Conversation
 from chats.webhooks import admin as admin_webhooks
 from knowledge import configs, prompt_gate
 from knowledge.services import forget_bot
 
-__all__ = ["BotAdmin", "admin_channels", "admin_conversations", "admin_feedback", "admin_safety", "admin_webhooks"]
+__all__ = [
+    "BotAdmin",
+    "admin_channels",
+    "admin_conversations",
+    "admin_desk",
+    "admin_feedback",
+    "admin_safety",
+    "admin_webhooks",
+]
 
 MODEL_FIELDS: Final = frozenset(
     {"model", "max_tokens", "temperature", "max_context_tokens", "instructions", "tone", "role"}

@@ -28,8 +28,10 @@ from accounts.permissions import Right
 from accounts.scoped_admin import button, column, user_of
 from chats import blocking, inbox
 from chats.choices import Mode, Role, Status
+from chats.desk import presence, services
+from chats.desk.views import DeskViews
 from chats.events import announce_typing
-from chats.models import ChatLog, Conversation
+from chats.models import ChatLog, Conversation, ConversationTag, Tag
 from chats.transcripts import Transcript, as_text, read_transcript
 from mia.lib import phrases
 from mia.lib.errors import ApplicationError
@@ -61,12 +63,48 @@ class AssigneeFilter(admin.SimpleListFilter):
         return queryset
 
 
+class SleepFilter(admin.SimpleListFilter):
+    """Those put to sleep are out of sight unless asked for."""
+
+    title = _("asleep")
+    parameter_name = "asleep"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Asleep")), ("any", _("Asleep or not"))]
+
+    def queryset(self, request: HttpRequest, queryset: Conversations) -> Conversations:
+        asleep = Q(snoozed_until__gt=timezone.now())
+        if self.value() == "any":
+            return queryset
+        return queryset.filter(asleep) if self.value() == "yes" else queryset.exclude(asleep)
+
+
+class TagFilter(admin.SimpleListFilter):
+    """By a tag of the user's own businesses."""
+
+    title = _("tag")
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(str(tag.pk), tag.name) for tag in Tag.objects.visible_to(user_of(request))[:200]]
+
+    def queryset(self, request: HttpRequest, queryset: Conversations) -> Conversations:
+        chosen = self.value() or ""
+        if not (chosen.isascii() and chosen.isdigit() and len(chosen) <= 18):
+            return queryset
+        return queryset.filter(pk__in=ConversationTag.objects.filter(tag=int(chosen)).values("conversation"))
+
+
+def is_asleep(conversation: Conversation) -> bool:
+    return conversation.snoozed_until is not None and conversation.snoozed_until > timezone.now()
+
+
 def is_mode(mode: Mode) -> Callable[[Any], bool]:
     return lambda conversation: conversation.mode == mode
 
 
 @admin.register(Conversation)
-class ConversationAdmin(PageModelAdmin[Conversation]):
+class ConversationAdmin(DeskViews, PageModelAdmin[Conversation]):
     """The inbox."""
 
     page_template = "chats/admin/conversation.html"
@@ -76,6 +114,8 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
         ("mode", ChoicesDropdownFilter),
         ("channel", ChoicesDropdownFilter),
         AssigneeFilter,
+        SleepFilter,
+        TagFilter,
         "bot",
         "business",
         ("created_at", RangeDateTimeFilter),
@@ -88,7 +128,7 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     search_help_text = _("A visitor's name or address, or anything that was said.")
     ordering = ["-last_message_at", "-pk"]
     actions = ["assign_selected", "resolve_selected", "export_selected"]
-    page_actions = ("take_over", "hand_back", "assign_to_me", "resolve", "reopen", "block", "unblock")
+    page_actions = ("take_over", "hand_back", "assign_to_me", "resolve", "reopen", "nap", "wake", "block", "unblock")
     empty_hint = _(
         "Nobody has asked anything yet. Put the widget on your website: the snippet is on the page of your bot."
     )
@@ -113,10 +153,15 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         counts = dict(super().get_queryset(request).order_by().values_list("status").annotate(number=Count("pk")))
         mine = super().get_queryset(request).filter(assignee=user_of(request)).exclude(status=Status.RESOLVED).count()
+        everything = super().get_queryset(request)
+        unassigned = everything.filter(assignee=None, status=Status.OPEN).count()
+        asleep = everything.filter(snoozed_until__gt=timezone.now()).count()
         tabs = [
             (_("Waiting for a human"), f"?status__exact={Status.WAITING}", counts.get(Status.WAITING, 0)),
             (_("Open"), f"?status__exact={Status.OPEN}", counts.get(Status.OPEN, 0)),
             (_("Mine"), "?assigned=me", mine),
+            (_("Unassigned"), f"?assigned=nobody&status__exact={Status.OPEN}", unassigned),
+            (_("Asleep"), "?asleep=yes", asleep),
             (_("Resolved"), f"?status__exact={Status.RESOLVED}", counts.get(Status.RESOLVED, 0)),
             (_("All"), "?", sum(counts.values())),
         ]
@@ -159,6 +204,7 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
+            *self.desk_urls(),
             path("of-job/<uuid:job_id>/", wrap(require_GET(self.of_job_view)), name="chats_conversation_of_job"),
             path(
                 "<path:object_id>/transcript/",
@@ -173,14 +219,22 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
 
     def page_context(self, request: HttpRequest, row: Conversation) -> dict[str, Any]:
         everything = "all" in request.GET
-        return {**self._shown(request, row, read_transcript(row, everything=everything)), "everything": everything}
+        self.look(request, row)
+        return {
+            **self.desk_context(request, row),
+            **self._shown(request, row, read_transcript(row, everything=everything)),
+            "everything": everything,
+        }
 
     def transcript_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The parts of the page that change as people talk; 304 while nothing did."""
         conversation = self._conversation(request, object_id, Right.READ)
+        self.look(request, conversation)
         transcript = read_transcript(conversation, everything="all" in request.GET)
-        headers = {"ETag": transcript.etag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("If-None-Match") == transcript.etag:
+        others = presence.colleagues(conversation, user_of(request))
+        etag = f'"{transcript.etag.strip(chr(34))}.{hash(tuple(others)) & 0xFFFF:x}"'
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("If-None-Match") == etag:
             return HttpResponse(status=304, headers=headers)
         context = {
             "original": conversation,
@@ -211,6 +265,7 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
 
     def typing_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         conversation = self._conversation(request, object_id, Right.WORK)
+        self.look(request, conversation, is_writing=True)
         if conversation.mode == Mode.HUMAN:
             announce_typing(conversation, Role.AGENT)
         return HttpResponse(status=204)
@@ -238,8 +293,11 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
         return conversation
 
     def _shown(self, request: HttpRequest, conversation: Conversation, transcript: Transcript) -> dict[str, Any]:
+        others = presence.colleagues(conversation, user_of(request))
         return {
             "transcript": transcript,
+            "others": others,
+            "state_version": f"{transcript.state_version}.{[(one.name, one.is_writing) for one in others]}",
             "may_work": self.allows(request, Right.WORK, conversation),
             "is_platform_staff": user_of(request).is_superuser,
             "status_tone": {"open": "good", "waiting": "bad"}.get(conversation.status, ""),
@@ -273,6 +331,23 @@ class ConversationAdmin(PageModelAdmin[Conversation]):
     def reopen(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
         inbox.reopen(conversation=conversation, agent=user_of(request), now=timezone.now())
         return str(_("The conversation is open again."))
+
+    @page_action(
+        PageAction(
+            _("Put to sleep"),
+            icon="snooze",
+            confirm=_("Out of the lists for a day, or until the visitor writes."),
+            offered=lambda talk: talk.status != Status.RESOLVED and not is_asleep(talk),
+        )
+    )
+    def nap(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
+        services.snooze(conversation=conversation, nap="day", now=timezone.now())
+        return str(_("Asleep for a day, or until the visitor writes."))
+
+    @page_action(PageAction(_("Wake up"), icon="alarm", offered=lambda talk: is_asleep(talk)))
+    def wake(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
+        services.wake(conversation=conversation)
+        return str(_("Back in the lists."))
 
     @page_action(
         PageAction(

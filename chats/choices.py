@@ -135,3 +135,22 @@ class Delivery(models.TextChoices):
     DONE = "done", _("Delivered")
     IGNORED = "ignored", _("Ignored")
     FAILED = "failed", _("Given up")
+
+
+class Owner(models.TextChoices):
+    """Whose turn it is in a conversation."""
+
+    AI = "ai", _("AI")
+    QUEUE = "queue", _("Waiting for a human")
+    HUMAN = "human", _("Human")
+    CLOSED = "closed", _("Resolved")
+
+
+class TagColour(models.TextChoices):
+    """How a tag looks."""
+
+    GREY = "default", _("Grey")
+    BLUE = "info", _("Blue")
+    GREEN = "success", _("Green")
+    AMBER = "warning", _("Amber")
+    RED = "danger", _("Red")

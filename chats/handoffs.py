@@ -9,9 +9,11 @@ from uuid import UUID
 from chats import events
 from chats.channels import outbox
 from chats.choices import HandoffReason, Mode, Role, Status
+from chats.desk import ownership
 from chats.models import AgentSeat, ChatLog, Conversation
 from chats.webhooks import services as webhooks
 from chats.webhooks.events import Event
+from mia.lib.errors import Conflict
 from miners.models import Job
 from miners.services import cancel_job
 
@@ -28,36 +30,46 @@ def is_human(conversation: Conversation, now: datetime) -> bool:
         return False
     if conversation.assignee_id is not None or _has_fresh_seat(conversation, now):
         return True
-    return not _give_back(conversation)
+    _give_back(conversation, now)
+    return False
 
 
-def request(conversation: Conversation, *, reason: str, now: datetime) -> Conversation:
+def request(
+    conversation: Conversation, *, reason: str, now: datetime, why: HandoffReason = HandoffReason.VISITOR
+) -> Conversation:
     """Asks for a human; asking again changes nothing."""
     if conversation.status != Status.WAITING and conversation.mode != Mode.HUMAN:
-        conversation.status = Status.WAITING
-        conversation.handoff_reason = HandoffReason.VISITOR
-        conversation.handoff_requested_at = now
-        conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at"])
+        with ownership.recorded(conversation, now=now, reason=why):
+            conversation.status = Status.WAITING
+            conversation.handoff_reason = why
+            conversation.handoff_requested_at = now
+            conversation.snoozed_until = None
+            conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at", "snoozed_until"])
         _note(conversation, reason or "The visitor asked for a human.", now)
         webhooks.tell_of_conversation(Event.HANDOFF_REQUESTED, conversation)
     return conversation
 
 
 def take_over(conversation: Conversation, *, agent: User, now: datetime) -> Conversation:
-    """An agent answers from now on, until `hand_back`; what the AI is writing is stopped."""
+    """An agent answers from now on, until `hand_back`; what the AI is writing is stopped.
+
+    Raises Conflict where another agent was quicker.
+    """
     _stop_writing(conversation, now)
+    _lock_for(conversation, agent)
     conversation.assignee = agent
     conversation.save(update_fields=["assignee"])
-    webhooks.tell_of_conversation(Event.CONVERSATION_ASSIGNED, _turn_human(conversation))
+    with ownership.recorded(conversation, now=now, reason=HandoffReason.AGENT, actor=agent):
+        _turn_human(conversation)
+    webhooks.tell_of_conversation(Event.CONVERSATION_ASSIGNED, conversation)
     return conversation
 
 
-def hand_back(conversation: Conversation, *, now: datetime) -> Conversation:
+def hand_back(conversation: Conversation, *, now: datetime, agent: User | None = None) -> Conversation:
     """The AI answers again."""
     conversation.assignee = None
     conversation.save(update_fields=["assignee"])
-    conversation.seats.all().delete()
-    _turn_ai(conversation)
+    _give_back(conversation, now, agent)
     return conversation
 
 
@@ -71,7 +83,8 @@ def take_seat(conversation: Conversation, *, socket_id: UUID, name: str, now: da
         name=name[:150],
         seen_at=now,
     )
-    _turn_human(conversation)
+    with ownership.recorded(conversation, now=now, reason=HandoffReason.AGENT, name=name):
+        _turn_human(conversation)
     return seat
 
 
@@ -84,7 +97,7 @@ def leave_seat(conversation: Conversation, *, socket_id: UUID, now: datetime) ->
     """An agent's socket left; after the last one the AI answers. The caller holds the conversation's row lock."""
     conversation.seats.filter(socket_id=socket_id).delete()
     if conversation.mode == Mode.HUMAN and conversation.assignee_id is None and not _has_fresh_seat(conversation, now):
-        _give_back(conversation)
+        _give_back(conversation, now)
 
 
 def say(conversation: Conversation, *, message: str, name: str, author: User | None, now: datetime) -> ChatLog:
@@ -130,10 +143,19 @@ def _stop_writing(conversation: Conversation, now: datetime) -> None:
         cancel_job(job=job, now=now)
 
 
-def _give_back(conversation: Conversation) -> bool:
+def _lock_for(conversation: Conversation, agent: User) -> None:
+    """The row, so that of two agents who press at once one is told who was quicker."""
+    locked = Conversation.objects.for_business(conversation.business_id).select_for_update(of=("self",))
+    now_there = locked.select_related("assignee").get(pk=conversation.pk)
+    if now_there.mode == Mode.HUMAN and now_there.assignee_id not in {None, agent.pk}:
+        raise Conflict(f"{now_there.assignee} already took this conversation.")
+    conversation.mode, conversation.status = now_there.mode, now_there.status
+
+
+def _give_back(conversation: Conversation, now: datetime, agent: User | None = None) -> None:
     conversation.seats.all().delete()
-    _turn_ai(conversation)
-    return True
+    with ownership.recorded(conversation, now=now, actor=agent):
+        _turn_ai(conversation)
 
 
 def _turn_ai(conversation: Conversation) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chats import handoffs
 from chats.choices import Mode, Role, Status
+from chats.desk import ownership
 from chats.limits import MAX_MESSAGE_CHARS
 from chats.models import ChatLog, Conversation
 from chats.webhooks import services as webhooks
@@ -32,21 +33,23 @@ def take_over(*, conversation: Conversation, agent: User, now: datetime) -> None
 
 def hand_back(*, conversation: Conversation, agent: User, now: datetime) -> None:
     """The AI answers again."""
-    handoffs.hand_back(conversation, now=now)
+    handoffs.hand_back(conversation, now=now, agent=agent)
     _note(conversation, f"{agent} handed back to the AI.", now)
 
 
 def resolve(*, conversation: Conversation, agent: User, now: datetime) -> None:
     """Closes the conversation; the visitor's next message opens it again, and the AI answers that."""
     if conversation.mode == Mode.HUMAN:
-        handoffs.hand_back(conversation, now=now)
-    _set_status(conversation, Status.RESOLVED)
+        handoffs.hand_back(conversation, now=now, agent=agent)
+    with ownership.recorded(conversation, now=now, actor=agent):
+        _set_status(conversation, Status.RESOLVED)
     _note(conversation, f"{agent} resolved the conversation.", now)
     webhooks.tell_of_conversation(Event.CONVERSATION_RESOLVED, conversation)
 
 
 def reopen(*, conversation: Conversation, agent: User, now: datetime) -> None:
-    _set_status(conversation, Status.OPEN)
+    with ownership.recorded(conversation, now=now, actor=agent):
+        _set_status(conversation, Status.OPEN)
     _note(conversation, f"{agent} opened the conversation again.", now)
 
 
@@ -66,7 +69,8 @@ def _set_status(conversation: Conversation, status: Status) -> None:
     conversation.status = status
     conversation.handoff_reason = ""
     conversation.handoff_requested_at = None
-    conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at"])
+    conversation.snoozed_until = None
+    conversation.save(update_fields=["status", "handoff_reason", "handoff_requested_at", "snoozed_until"])
 
 
 def _note(conversation: Conversation, words: str, now: datetime) -> None:

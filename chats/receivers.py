@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from chats.channels import outbox
 from chats.choices import ChannelKind, HandoffReason, Role, Status
+from chats.desk import ownership
 from chats.grounding import check_answer
 from chats.guardrails import answers
 from chats.masking.mask import restore, restore_calls
@@ -87,8 +88,9 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
     )
     if not was_cancelled and conversation.status == Status.OPEN:
         conversation.handoff_reason = HandoffReason.FAILURE
-        if conversation.channel != ChannelKind.WIDGET:
-            _leave_to_people(conversation, now)
+        with ownership.recorded(conversation, now=now, reason=HandoffReason.FAILURE):
+            if conversation.channel != ChannelKind.WIDGET:
+                _leave_to_people(conversation, now)
         conversation.save(update_fields=["handoff_reason", "handoff_requested_at", "status"])
 
 

@@ -12,6 +12,7 @@ from accounts.tenancy import platform_scope
 from chats import admission, blocking, events, grounding, handoffs, idempotency, quotas, replies
 from chats.access import access_bot, access_conversation, access_job, bot_of, own_business_id
 from chats.choices import GuardAction, GuardKind, Mode, Role, Status, Verdict
+from chats.desk import ownership
 from chats.guardrails import events as guard_events
 from chats.guardrails.attacks import Hit
 from chats.guardrails.questions import objection
@@ -130,7 +131,8 @@ def _deliver(conversation: Conversation, question: Question, now: datetime) -> T
     log = _log(conversation, Role.USER, question.message, now)
     log.save()
     conversation.touch(question.message, now)
-    conversation.save(update_fields=["snippet", "last_message_at"])
+    conversation.snoozed_until = None
+    conversation.save(update_fields=["snippet", "last_message_at", "snoozed_until"])
     events.announce_message(conversation, log)
     webhooks.tell_of_message(conversation, log)
     return replies.delivered(conversation)
@@ -153,7 +155,7 @@ def _queue(conversation: Conversation, bot: Bot, question: Question, now: dateti
         place = admission.admit(job)
     conversation.last_job_id = job.pk
     conversation.touch(question.message or conversation.snippet, now)
-    if not _save(conversation):
+    if not _save(conversation, now):
         cancel_job(job=job, now=now)
         return _deliver(conversation, question, now)
     masking.keep(mask, conversation, now)
@@ -169,7 +171,7 @@ def _answer_directly(
     job = record_answer(business_id=conversation.business_id, request=request, output=grounded.direct, now=now)
     conversation.last_job_id = job.pk
     conversation.touch(question.message, now)
-    if not _save(conversation):
+    if not _save(conversation, now):
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
     grounding.keep_receipt(grounded, conversation, job, now)
@@ -188,7 +190,7 @@ def _refuse(conversation: Conversation, bot: Bot, question: Question, hit: Hit, 
     job = record_answer(business_id=conversation.business_id, request=request, output=words, now=now)
     conversation.last_job_id = job.pk
     conversation.touch(question.message, now)
-    if not _save(conversation):
+    if not _save(conversation, now):
         return _deliver(conversation, question, now)
     _log_question(conversation, question, job, now)
     _record_refusal(conversation, question, hit, job, now)
@@ -286,7 +288,7 @@ def _asked(history: list[ChatLog], question: Question) -> list[ChatMessage]:
     return [*asked, user_message(question.message)] if question.message else asked
 
 
-def _save(conversation: Conversation) -> bool:
+def _save(conversation: Conversation, now: datetime) -> bool:
     """False when a human took the conversation over meanwhile.
 
     The row is locked only now, after the network's rows: a job that ends locks them in this order too.
@@ -295,17 +297,20 @@ def _save(conversation: Conversation) -> bool:
         rows.insert(conversation)
         webhooks.tell_of_conversation(Event.CONVERSATION_STARTED, conversation)
         return True
+    before = conversation.owner
     if conversation.status == Status.RESOLVED:
         conversation.status = Status.OPEN
     unchanged = Conversation.objects.for_business(conversation.business_id).filter(pk=conversation.pk, mode=Mode.AI)
-    return bool(
-        unchanged.update(
-            last_job_id=conversation.last_job_id,
-            snippet=conversation.snippet,
-            last_message_at=conversation.last_message_at,
-            status=conversation.status,
-        )
+    updated = unchanged.update(
+        last_job_id=conversation.last_job_id,
+        snippet=conversation.snippet,
+        last_message_at=conversation.last_message_at,
+        status=conversation.status,
+        snoozed_until=None,
     )
+    if updated:
+        ownership.record(conversation, before, now=now, reason="visitor")
+    return bool(updated)
 
 
 def _log_question(conversation: Conversation, question: Question, job: Job, now: datetime) -> None:

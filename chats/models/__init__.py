@@ -3,6 +3,7 @@
 from chats.models.bots import Bot
 from chats.models.channels import Channel, ChannelMessage
 from chats.models.conversations import SNIPPET_CHARS, AgentSeat, ChatLog, Conversation
+from chats.models.desk import CannedReply, ConversationTag, Note, OwnershipChange, Tag
 from chats.models.feedback import Feedback, Lead, Rating
 from chats.models.idempotency import IdempotencyRecord
 from chats.models.safety import GuardrailEvent, MaskedValue, SafetyPolicy, VisitorBlock
@@ -12,17 +13,22 @@ __all__ = [
     "SNIPPET_CHARS",
     "AgentSeat",
     "Bot",
+    "CannedReply",
     "Channel",
     "ChannelMessage",
     "ChatLog",
     "Conversation",
+    "ConversationTag",
     "Feedback",
     "GuardrailEvent",
     "IdempotencyRecord",
     "Lead",
     "MaskedValue",
+    "Note",
+    "OwnershipChange",
     "Rating",
     "SafetyPolicy",
+    "Tag",
     "VisitorBlock",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.tenancy import TenantModel
 from chats import querysets
-from chats.choices import ChannelKind, HandoffReason, Mode, Role, Status
+from chats.choices import ChannelKind, HandoffReason, Mode, Owner, Role, Status
 from chats.models.bots import Bot
 
 SNIPPET_CHARS = 200
@@ -48,6 +48,9 @@ class Conversation(TenantModel):
     )
     handoff_reason = models.CharField(_("why a human"), max_length=8, choices=HandoffReason.choices, blank=True)
     handoff_requested_at = models.DateTimeField(_("human wanted since"), null=True, blank=True)
+    snoozed_until = models.DateTimeField(
+        _("asleep until"), null=True, blank=True, help_text=_("Or until the visitor writes again.")
+    )
     channel = models.CharField(
         _("channel"), max_length=8, choices=ChannelKind.choices, default=ChannelKind.WIDGET, db_default="widget"
     )
@@ -78,6 +81,13 @@ class Conversation(TenantModel):
 
     def __str__(self) -> str:
         return self.visitor_name or self.visitor_email or str(self.public_id)[:8]
+
+    @property
+    def owner(self) -> Owner:
+        """Whose turn it is."""
+        if self.mode == Mode.HUMAN:
+            return Owner.HUMAN
+        return {Status.WAITING: Owner.QUEUE, Status.RESOLVED: Owner.CLOSED}.get(Status(self.status), Owner.AI)
 
     @property
     def audit_label(self) -> str:

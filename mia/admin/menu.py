@@ -60,6 +60,8 @@ def _support(user: User) -> Group:
         _("Support"),
         _item(_("Overview"), "space_dashboard", "admin:index"),
         _with_badge(_item(_("Conversations"), "forum", "admin:chats_conversation_changelist"), waiting, "warning"),
+        _item(_("Canned replies"), "quickreply", "admin:chats_cannedreply_changelist"),
+        _item(_("Tags"), "sell", "admin:chats_tag_changelist"),
         _item(_("Leads"), "contact_mail", "admin:chats_lead_changelist"),
         _item(_("Feedback"), "thumbs_up_down", "admin:chats_feedback_changelist"),
         _item(_("Ratings"), "star", "admin:chats_rating_changelist"),
