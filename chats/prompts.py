@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 FACTS_OPEN = "<facts>"
 FACTS_CLOSE = "</facts>"
 DELIMITER = re.compile(r"<(?=\s*/?\s*(?:facts|platform)\b)", re.IGNORECASE)
+SAYING = re.compile(
+    r"[\"“„«]([^\"”“»]{2,1000})[\"”“»]|"
+    r"\b(?:say|answer|reply|tell them|sage|antworte|r[ée]ponds?|dis|responde|d[ií])\s*:\s*([^\n]+)",
+    re.IGNORECASE,
+)
 MESSAGE_OVERHEAD_TOKENS = 8
 MIN_FACTS_TOKENS = 64
 SOURCES_SHARE = 0.5
@@ -144,6 +149,11 @@ def _message_of(log: ChatLog) -> ChatMessage | None:
     if log.tool_calls:
         message["tool_calls"] = log.tool_calls
     return message
+
+
+def sayings(instructions: str) -> list[str]:
+    """What of the instructions the bot is told to say: in quotation marks, or after a "say:"."""
+    return [quoted or said for quoted, said in SAYING.findall(instructions)]
 
 
 def guarded_texts(bot: Bot) -> list[str]:

@@ -77,6 +77,11 @@ class ChatLogQuerySet(TenantQuerySet):
     def answers(self) -> Self:
         return self.filter(role=Role.ASSISTANT)
 
+    def not_refused(self, conversation: Conversation) -> Self:
+        """Without questions that the guardrails turned down, and what was said to them."""
+        refused = conversation.guardrail_events.exclude(job_id=None).exclude(kind=GuardKind.UNTAUGHT)
+        return self.exclude(job_id__in=refused.order_by().values("job_id"))
+
 
 class AgentSeatQuerySet(TenantQuerySet):
     """Seats of agents."""

@@ -95,7 +95,7 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
 
 
 def _leave_to_people(conversation: Conversation, now: datetime) -> None:
-    """Nobody watches a mailbox for the widget's offer of a human: a person takes it up, and is announced."""
+    """The offer of a human that the widget makes reaches no mailbox: a person takes it up, and the visitor is told."""
     conversation.status, conversation.handoff_requested_at = Status.WAITING, now
     outbox.apologise(conversation, now=now)
 

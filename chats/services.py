@@ -213,11 +213,11 @@ def _record_refusal(conversation: Conversation, question: Question, hit: Hit, jo
 
 
 def _history(conversation: Conversation) -> list[ChatLog]:
-    """Oldest first; a conversation that is not saved yet has none."""
+    """Oldest first, without what was refused: an attack must not reach the model with the next question after all."""
     if conversation._state.adding:
         return []
     logs = ChatLog.objects.for_business(conversation.business_id).filter(conversation=conversation)
-    return list(reversed(logs.latest(MAX_HISTORY)))
+    return list(reversed(logs.not_refused(conversation).latest(MAX_HISTORY)))
 
 
 def _masked_request(

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from django.db import OperationalError
+
 from accounts.recent import RecentAnswers
 from accounts.tenancy import platform_scope
 from chats.admittance import in_thread
@@ -17,8 +19,9 @@ from chats.masking.mask import restore
 from chats.masking.services import values_of
 from chats.models import Bot, Conversation
 from chats.policies import policy_of
-from chats.prompts import guarded_texts
+from chats.prompts import guarded_texts, sayings
 from chats.querysets import conversation_of
+from mia.lib.errors import Unavailable
 from miners.models import Job
 from miners.results import answer_instead
 from miners.streams import read_text
@@ -42,7 +45,7 @@ def guard_now(bot_id: int) -> Guard | None:
 
 
 def guard_for(bot: Bot) -> Guard:
-    public = [bot.business_description, bot.first_message, bot.confirmation_message]
+    public = [bot.business_description, bot.first_message, bot.confirmation_message, *sayings(bot.instructions)]
     return Guard.of(guarded_texts(bot), phrases=policy_of(bot).rules.guarded_texts, public=public)
 
 
@@ -65,7 +68,17 @@ def check_answer(conversation: Conversation, job: Job, now: datetime) -> None:
 
 
 def stop_leak(*, job_id: UUID, business_id: int, now: datetime) -> bool:
-    """Ends an answer that has begun to leak with a refusal; False where it had ended, or another reader was first."""
+    """Ends an answer that has begun to leak with a refusal; False where it had ended, or another reader was first.
+
+    Raises Unavailable while PostgreSQL is away: then the answer is judged when it ends.
+    """
+    try:
+        return _stop_leak(job_id, business_id, now)
+    except OperationalError as error:
+        raise Unavailable from error
+
+
+def _stop_leak(job_id: UUID, business_id: int, now: datetime) -> bool:
     with platform_scope():
         job = Job.objects.filter(pk=job_id, business_id=business_id).live().first()
         conversation = conversation_of(business_id, job.topic) if job is not None else None

@@ -402,6 +402,16 @@ class Migration(migrations.Migration):
                 verbose_name="channel",
             ),
         ),
+        migrations.AlterField(
+            model_name="bot",
+            name="instructions",
+            field=models.TextField(
+                blank=True,
+                help_text="What the bot should do, and must never do. Put what it may say word for word in quotation marks.",
+                max_length=8000,
+                verbose_name="instructions",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="conversation",
             constraint=models.CheckConstraint(

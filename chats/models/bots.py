@@ -30,7 +30,10 @@ class Bot(TenantModel, TimestampedModel):
         help_text=_("Everything the bot may tell: what you offer, prices, hours, policies. It knows nothing else."),
     )
     instructions = models.TextField(
-        _("instructions"), max_length=8000, blank=True, help_text=_("What the bot should do, and must never do.")
+        _("instructions"),
+        max_length=8000,
+        blank=True,
+        help_text=_("What the bot should do, and must never do. Put what it may say word for word in quotation marks."),
     )
     first_message = models.CharField(_("first message"), max_length=1000, blank=True)
     confirmation_message = models.CharField(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from accounts.tenancy import platform_scope
 from chats.choices import GuardAction, GuardKind, Role
+from chats.guardrails.answers import guard_for
 from chats.guardrails.leaks import Guard, LeakWatch, find_leak
 from chats.models import Bot, GuardrailEvent, SafetyPolicy
 from chats.policies import forget_policies
@@ -37,6 +38,15 @@ def test_a_recital_is_found_whatever_its_layout(text: str) -> None:
 def test_other_words_on_the_same_matter_are_no_leak() -> None:
     for text in ("We offer a discount of twelve percent today.", "Falcon is a bird.", "", "I cannot share my rules."):
         assert not find_leak(text, GUARD)
+
+
+@pytest.mark.django_db
+def test_what_the_bot_is_told_to_say_is_no_leak() -> None:
+    words = "refunds are paid within five working days after the parcel has reached our house"
+    for instructions in (f"Be brief. About money: “{words}”", f"Be brief.\nSay: {words}"):
+        guard = guard_for(Bot(business_id=0, instructions=instructions))
+        assert not find_leak(f"Our {words}.", guard)
+    assert find_leak(f"Our {words}.", guard_for(Bot(business_id=0, instructions=words)))
 
 
 @settings(max_examples=60, deadline=None)
