@@ -11,9 +11,11 @@ import docx
 import psutil
 import pytest
 
+from knowledge.chunking import cut
 from knowledge.limits import MAX_FILE_BYTES
 from knowledge.loaders import Prepared
-from knowledge.loaders.base import LoadError
+from knowledge.loaders import pdf as pdfs
+from knowledge.loaders.base import LoadedSection, LoadError
 from knowledge.loaders.readers import Readers
 from knowledge.loaders.sitemap import load_sitemap
 
@@ -279,3 +281,56 @@ def test_a_packed_sitemap_is_unpacked_so_far_and_no_further() -> None:
 
 def test_a_file_has_its_limit() -> None:
     assert MAX_FILE_BYTES == 25_000_000
+
+
+class TestReferences:
+    def test_a_term_with_a_place_is_a_heading_and_can_be_linked_to(self, read: Read) -> None:
+        body = """<html><head><title>shop — Docs</title></head><body><main><h1>shop<a href="#">¶</a></h1>
+        <p>The shop module sells\nbicycles to everybody who asks for one.</p>
+        <dl><dt id="shop.open">shop.<b>open</b>(hour)</dt><dd><p>Opens the shop at that hour. """
+        page = f"{body}{'It stays open. ' * 90}</p></dd></dl></main></body></html>"
+        prepared = read(page.encode(), "https://a.example/shop")
+        assert [(section["heading"], section["anchor"]) for section in prepared["sections"]] == [
+            ("shop", ""),
+            ("shop › shop.open(hour)", "#shop.open"),
+        ]
+        assert "sells bicycles" in prepared["sections"][0]["text"]
+        assert prepared["pieces"][0]["heading"] == "shop"
+
+
+class TestTitlesOfPdfs:
+    def test_numbered_titles_cut_a_pdf_without_an_outline(self) -> None:
+        pages = [
+            ["1. Prices", "All prices are in francs.", "1.1. Tyres", "A tyre costs 30."],
+            ["2. Hours", "From nine."],
+        ]
+        titles = {page: [path[-1] for path in paths] for page, paths in pdfs._numbered(pages).items()}
+        assert titles == {0: ["1. Prices", "1.1. Tyres"], 1: ["2. Hours"]}
+        assert [
+            (part.headings[-1], part.text, part.anchor) for part in pdfs._sections(pages, pdfs._numbered(pages))
+        ] == [
+            ("1. Prices", "All prices are in francs.", "page=1"),
+            ("1.1. Tyres", "A tyre costs 30.", "page=1"),
+            ("2. Hours", "From nine.", "page=2"),
+        ]
+
+    def test_running_heads_and_tables_of_contents_are_left_out(self) -> None:
+        contents = ["Contents", "Prices . . . . . . 3", "Hours . . . . . . 4"]
+        words = ("tyres", "brakes", "lamps", "bells", "locks", "pumps")
+        pages = [
+            ["Price list", f"Of {word}:", f"{word} are sold here", "for francs", f"{7 * len(word)}"] for word in words
+        ]
+        kept = pdfs._without_furniture([contents, *pages])
+        assert kept[0] == []
+        assert kept[1] == ["Of tyres:", "tyres are sold here"]
+
+    def test_wrapped_lines_are_made_one(self) -> None:
+        lines = ["A long line of a paragraph that was wrapped by its writer at", "Basel goes on here.", "• a point"]
+        assert pdfs._unwrapped(lines) == [f"{lines[0]} {lines[1]}", "• a point"]
+
+
+def test_a_program_that_is_cut_in_two_is_marked_as_one_in_both() -> None:
+    program = "\n".join(f"print({number}, 'a line of a program')" for number in range(120))
+    pieces = list(cut("Page", [LoadedSection((), f"Words before.\n\n```\n{program}\n```\nWords after.")]))
+    assert len(pieces) > 1
+    assert all(piece.words.count("```") % 2 == 0 for piece in pieces)
