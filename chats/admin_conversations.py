@@ -344,7 +344,7 @@ class ConversationAdmin(DeskViews, PageModelAdmin[Conversation]):
         services.snooze(conversation=conversation, nap="day", now=timezone.now())
         return str(_("Asleep for a day, or until the visitor writes."))
 
-    @page_action(PageAction(_("Wake up"), icon="alarm", offered=lambda talk: is_asleep(talk)))
+    @page_action(PageAction(_("Wake up"), icon="alarm", offered=is_asleep))
     def wake(self, request: HttpRequest, conversation: Conversation, words: str) -> str:
         services.wake(conversation=conversation)
         return str(_("Back in the lists."))
