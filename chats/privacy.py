@@ -18,7 +18,8 @@ from accounts.choices import AuditAction
 from accounts.models import Business
 from accounts.tenancy import business_scope, platform_scope
 from chats.choices import Role
-from chats.models import ChannelMessage, ChatLog, Conversation, IdempotencyRecord, Lead
+from chats.desk.drafting import topic_of
+from chats.models import ChannelMessage, ChatLog, Conversation, IdempotencyRecord, Lead, WebhookMessage
 from knowledge import privacy
 from knowledge.drafting import TOPIC as DRAFT_TOPIC
 from mia.lib.redis import sync_redis
@@ -76,7 +77,7 @@ def erase_visitor(*, business: Business, identity: str, actor: Actor, now: datet
     """
     with platform_scope():
         visitor = find_visitor(business=business, identity=identity)
-        topics = [conversation.topic for conversation in visitor.conversations]
+        topics = [topic for talk in visitor.conversations for topic in (talk.topic, topic_of(talk))]
         words = _words(visitor)
         drafts = privacy.drafts_of(business_id=business.pk, conversation_ids=visitor.session_ids)
         gone = privacy.erase(business_id=business.pk, conversation_ids=visitor.session_ids, words=words)
@@ -89,6 +90,7 @@ def erase_visitor(*, business: Business, identity: str, actor: Actor, now: datet
         gone += jobs.update(messages=[], output="", tools=[], tool_calls=None, resume_text="")
         gone += _forget_replies(business, visitor)
         gone += _forget_mail(business, visitor, words)
+        gone += _forget_webhooks(business, visitor)
         deleted, _ = Conversation.objects.filter(pk__in=[item.pk for item in visitor.conversations]).delete()
         record_audit(
             actor=actor,
@@ -133,6 +135,13 @@ def _forget_mail(business: Business, visitor: Visitor, words: Sequence[str]) -> 
     return int(deleted)
 
 
+def _forget_webhooks(business: Business, visitor: Visitor) -> int:
+    """What was told, or was still to be told, to the business's own server."""
+    sessions = [str(session_id) for session_id in visitor.session_ids]
+    deleted, _ = WebhookMessage.objects.for_business(business).filter(data__session_id__in=sessions).delete()
+    return int(deleted)
+
+
 def _forget_streams(job_ids: Iterable[UUID]) -> None:
     """What Redis still holds of an answer is gone in a quarter of an hour anyway."""
     keys = [key for job_id in job_ids for key in (state_key(job_id), stream_key(job_id))]
@@ -157,6 +166,8 @@ def _conversation(conversation: Conversation) -> dict[str, Any]:
         "visitor_email": conversation.visitor_email,
         "messages": list(logs.values(*MESSAGE_FIELDS, "feedback__verdict", "feedback__reason")),
         "leads": list(leads.values(*LEAD_FIELDS)),
+        "notes": list(conversation.notes.order_by("pk").values("created_at", "author_name", "text")),
+        "tags": list(conversation.tagged.values_list("tag__name", flat=True)),
         "refused": list(conversation.guardrail_events.order_by("pk").values(*REFUSED_FIELDS)),
         "rating": None if rating is None else {"score": rating.score, "comment": rating.comment},
     }

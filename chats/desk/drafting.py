@@ -27,6 +27,7 @@ from miners.choices import JobKind, JobState, Lane, Trust
 from miners.models import Job
 from miners.services import JobRequest, submit_job
 
+TOPIC: Final = "desk"
 DRAFT_TOKENS: Final = 400
 SUMMARY_TOKENS: Final = 200
 DEADLINE: Final = timedelta(seconds=60)
@@ -89,7 +90,7 @@ def read(*, conversation: Conversation, job_id: UUID) -> Draft:
 
 def topic_of(conversation: Conversation) -> str:
     """Not the conversation's own, which its visitor follows."""
-    return f"draft:{conversation.public_id}"
+    return f"{TOPIC}:{conversation.public_id}"
 
 
 def _history(conversation: Conversation) -> list[ChatLog]:

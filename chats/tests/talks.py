@@ -7,18 +7,23 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.tenancy import platform_scope
-from chats.choices import ChannelKind, Delivery, Direction, GuardAction, GuardKind, Role, Verdict
+from chats.choices import ChannelKind, Delivery, Direction, GuardAction, GuardKind, Owner, Role, Verdict
 from chats.models import (
     Bot,
+    CannedReply,
     Channel,
     ChannelMessage,
     ChatLog,
     Conversation,
+    ConversationTag,
     Feedback,
     GuardrailEvent,
     Lead,
+    Note,
+    OwnershipChange,
     Rating,
     SafetyPolicy,
+    Tag,
     VisitorBlock,
 )
 from chats.tests.factories import ChatLogFactory, ConversationFactory
@@ -72,6 +77,17 @@ def leave_safety_rows(talk: Conversation) -> None:
         VisitorBlock.objects.create(**given, conversation=talk, reason="Spam", lifted_at=timezone.now())
         channel = Channel.objects.create(**given, bot=talk.bot, kind=ChannelKind.TELEGRAM, name="T", is_active=False)
         ChannelMessage.objects.create(**given, channel=channel, direction=Direction.IN, delivery=Delivery.IGNORED)
+
+
+def leave_desk_rows(talk: Conversation) -> None:
+    """A note, a tag that is worn, a reply that is ready, and a step of ownership."""
+    given = {"business": talk.business}
+    with platform_scope():
+        Note.objects.create(**given, conversation=talk, text="Call back on Monday.", author_name="Alice")
+        tag = Tag.objects.create(**given, name="refund")
+        ConversationTag.objects.create(**given, conversation=talk, tag=tag)
+        CannedReply.objects.create(**given, shortcut="hours", title="Opening hours", text="Nine to six, {visitor}.")
+        OwnershipChange.objects.create(**given, conversation=talk, from_owner=Owner.AI, to_owner=Owner.QUEUE)
 
 
 def reread(talk: Conversation) -> Conversation:

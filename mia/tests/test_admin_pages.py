@@ -31,7 +31,7 @@ from chats.canaries import canary_prompt
 from chats.choices import Status
 from chats.models import Bot, Conversation
 from chats.tests.factories import BotFactory, ConversationFactory, WebhookEndpointFactory
-from chats.tests.talks import ANSWER, leave_everything, leave_safety_rows, make_talk
+from chats.tests.talks import ANSWER, leave_desk_rows, leave_everything, leave_safety_rows, make_talk
 from chats.webhooks.services import ping
 from gpu_miner.engines.extractive.passages import material_of
 from gpu_miner.engines.extractive.reply import compose
@@ -81,6 +81,7 @@ def full(request: pytest.FixtureRequest, root: User, business: Business, alice: 
     miner, _key = make_miner()
     talk = make_talk(bot, miner=miner, visitor_name="Ana Keller")
     leave_everything(talk)
+    leave_desk_rows(talk)
     leave_safety_rows(talk)
     make_life(JobState.FAILED, miner=miner, business=business)
     canary = Canary.objects.create(question="What does the moon cost?", facts="It costs 7.", expected="7")
