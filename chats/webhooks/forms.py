@@ -21,7 +21,7 @@ class WebhookEndpointForm(forms.ModelForm[WebhookEndpoint]):
     """Which events go where."""
 
     events = forms.MultipleChoiceField(
-        label=_("events"), choices=Event.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
+        label=_("Events"), choices=Event.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
     )
 
     class Meta:

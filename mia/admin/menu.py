@@ -125,7 +125,7 @@ def _team(user: User) -> Group:
             _item(_("API keys"), "key", "admin:accounts_apikey_changelist"),
             _item(_("Token issuers"), "verified_user", "admin:accounts_jwtissuer_changelist"),
             _item(_("Webhooks"), "webhook", "admin:chats_webhookendpoint_changelist"),
-            _item(_("Deliveries"), "outbox", "admin:chats_webhookdelivery_changelist"),
+            _item(_("Webhook deliveries"), "outbox", "admin:chats_webhookdelivery_changelist"),
             _item(_("Audit trail"), "history", "admin:accounts_auditentry_changelist"),
         ]
     if user.is_superuser:

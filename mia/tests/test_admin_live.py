@@ -13,7 +13,7 @@ from accounts.models import Business, User
 from accounts.tenancy import platform_scope
 from chats.models import Bot, ChatLog
 from chats.tests.factories import BotFactory, ChatLogFactory
-from chats.tests.talks import make_talk, reread
+from chats.tests.talks import leave_desk_rows, make_talk, reread
 from knowledge.models import Source
 from knowledge.tests.factories import add_source, queue, train
 from mia.tests.screens import Screen, free_port, running_platform
@@ -203,3 +203,26 @@ def test_sources_are_followed_while_they_are_trained(
     screen.wait_for("document.querySelector('[data-source] small').textContent === '3 of 9'")
     train(business)
     screen.wait_for(f"{chip} === 'Trained'")
+
+
+def test_two_agents_work_the_inbox_together(
+    show: Callable[[User], Screen], business: Business, alice: User, bob: User
+) -> None:
+    talk = make_talk(BotFactory(business=business), visitor_name="Ana Keller")
+    leave_desk_rows(talk)
+    lists, first, second = show(bob), show(alice), show(bob)
+    lists.go(reverse("admin:chats_conversation_changelist"))
+    lists.wait_for("document.body.innerText.includes('Ana Keller')")
+    for screen in (first, second):
+        screen.go(reverse("admin:chats_conversation_change", args=[talk.pk]))
+    second.wait_for(f"document.body.innerText.includes('{alice.get_short_name()} is looking, too')")
+    first.do(lambda page: page.get_by_role("button", name="Take over").first.click())
+    first.do(lambda page: page.locator("[data-composer] textarea").press_sequentially("/ho"))
+    first.wait_for("document.querySelectorAll('[data-canned] li').length === 1")
+    first.do(lambda page: page.keyboard.press("Enter"))
+    first.wait_for("document.querySelector('[data-composer] textarea').value === 'Nine to six, Ana Keller.'")
+    second.wait_for(f"document.body.innerText.includes('{alice.get_short_name()} is writing')")
+    first.do(lambda page: page.keyboard.press("Control+Enter"))
+    for screen in (first, second):
+        screen.wait_for("document.querySelector('[data-part=lines]').innerText.includes('Nine to six, Ana Keller.')")
+    lists.wait_for("document.body.innerText.includes('Nine to six, Ana Keller.')")

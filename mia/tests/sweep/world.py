@@ -106,6 +106,7 @@ SHAPES: dict[str, Shape] = {
     "chats.Channel.kind": lambda owner: "email",
     "chats.Channel.is_active": lambda owner: False,
     "chats.ChannelMessage.delivery": lambda owner: "done",
+    "chats.OwnershipChange.to_owner": lambda owner: "queue",
     "chats.AgentSeat.seen_at": lambda owner: timezone.now() - timedelta(hours=1),
     "knowledge.RetrievalLog.timings": lambda owner: {"dense_ms": 1.5},
     "knowledge.RetrievalLog.passages": lambda owner: [{"title": owner.text(RetrievalLog, "passages"), "chunk_id": 1}],
