@@ -101,6 +101,7 @@ def _ms_since(started: float) -> int:
 
 
 def _note(delivery: WebhookDelivery, outcome: Outcome, now: datetime) -> None:
+    """Nothing where the delivery was replayed, or taken up by another worker, while this try was on its way."""
     told: dict[str, Any] = {
         "http_status": outcome.http_status,
         "latency_ms": outcome.latency_ms,
@@ -113,16 +114,23 @@ def _note(delivery: WebhookDelivery, outcome: Outcome, now: datetime) -> None:
         told |= {"state": DeliveryState.FAILED, "finished_at": now}
     else:
         told |= {"next_attempt_at": now + RETRIES[delivery.attempts - 1]}
-    WebhookDelivery.objects.filter(pk=delivery.pk).update(**told)
-    if not outcome.is_taken:
-        _note_failure(delivery.endpoint, outcome, now)
+    same_try = WebhookDelivery.objects.filter(
+        pk=delivery.pk, state=DeliveryState.PENDING, attempts=delivery.attempts, next_attempt_at=delivery.next_attempt_at
+    )
+    if same_try.update(**told) and not outcome.is_taken:
+        _note_failure(delivery.endpoint_id, outcome, now)
 
 
-def _note_failure(endpoint: WebhookEndpoint, outcome: Outcome, now: datetime) -> None:
-    """An address that never answers is left alone after three days, and one that says it is gone at once."""
-    endpoint.failing_since = endpoint.failing_since or now
+def _note_failure(endpoint_id: int, outcome: Outcome, now: datetime) -> None:
+    """An address that never answers is left alone after three days, and one that says it is gone at once.
+
+    Statements that only ever switch off: what staff or another worker did meanwhile stands.
+    """
+    endpoint = WebhookEndpoint.objects.filter(pk=endpoint_id, is_active=True)
+    endpoint.filter(failing_since=None).update(failing_since=now)
     if outcome.http_status == GONE:
-        endpoint.is_active, endpoint.disabled_reason = False, _("It answered that it is gone (410).")
-    elif now - endpoint.failing_since > SWITCHED_OFF_AFTER:
-        endpoint.is_active, endpoint.disabled_reason = False, _("Nothing was taken for three days.")
-    endpoint.save(update_fields=["failing_since", "is_active", "disabled_reason"])
+        endpoint.update(is_active=False, disabled_reason=_("It answered that it is gone (410)."))
+        return
+    endpoint.filter(failing_since__lt=now - SWITCHED_OFF_AFTER).update(
+        is_active=False, disabled_reason=_("Nothing was taken for three days.")
+    )

@@ -11,7 +11,7 @@ from chats.webhooks import outbox
 
 KEPT: Final = timedelta(days=30)
 BATCH: Final = 200
-GRACE: Final = timedelta(seconds=10)
+GRACE: Final = timedelta(seconds=3)
 """A worker that was just told of a delivery is not told of it twice."""
 
 

@@ -37,11 +37,17 @@ def post(
     )
     deliveries = WebhookDelivery.objects.bulk_create(
         WebhookDelivery(business_id=business_id, message=message, endpoint_id=endpoint_id, next_attempt_at=now)
-        for endpoint_id in endpoint_ids
+        for endpoint_id in _still_there(business_id, endpoint_ids)
     )
     for delivery in deliveries:
         send_soon(delivery)
     return message
+
+
+def _still_there(business_id: int, endpoint_ids: Sequence[int]) -> Sequence[int]:
+    """Held until the commit: an endpoint that is deleted meanwhile must not undo what a visitor has done."""
+    endpoints = WebhookEndpoint.objects.for_business(business_id).filter(pk__in=endpoint_ids)
+    return list(endpoints.select_for_update(key=True, no_key=True).values_list("pk", flat=True))
 
 
 def send_soon(delivery: WebhookDelivery) -> None:

@@ -268,6 +268,9 @@ class ApiSweep:
         for probes in batched(
             self.probes(operation, identity, own, was_let_in=answer.status < 400), AT_ONCE if operation.is_safe else 1
         ):
+            forget_limits()
+            if not operation.is_safe:
+                await keep_online(self.world.miner)
             for probe, reply in zip(
                 probes, await asyncio.gather(*(self.send(probe, identity) for probe in probes)), strict=True
             ):
