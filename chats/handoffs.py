@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.db import transaction
+
 from chats import events
 from chats.channels import outbox
 from chats.choices import HandoffReason, Mode, Role, Status
@@ -14,14 +16,17 @@ from chats.models import AgentSeat, ChatLog, Conversation
 from chats.webhooks import services as webhooks
 from chats.webhooks.events import Event
 from mia.lib.errors import Conflict
+from miners.choices import JobKind
 from miners.models import Job
 from miners.services import cancel_job
 
 if TYPE_CHECKING:
     from accounts.models import User
+    from miners.querysets import JobQuerySet
 
 SEAT_FRESH = timedelta(seconds=90)
 SEAT_RENEW_S = 30
+MOST_ATTEMPTS = 50
 
 
 def is_human(conversation: Conversation, now: datetime) -> bool:
@@ -30,14 +35,14 @@ def is_human(conversation: Conversation, now: datetime) -> bool:
         return False
     if conversation.assignee_id is not None or _has_fresh_seat(conversation, now):
         return True
-    _give_back(conversation, now)
-    return False
+    return not _give_back_if_deserted(conversation, now)
 
 
 def request(
     conversation: Conversation, *, reason: str, now: datetime, why: HandoffReason = HandoffReason.VISITOR
 ) -> Conversation:
     """Asks for a human; asking again changes nothing."""
+    ownership.hold(conversation)
     if conversation.status != Status.WAITING and conversation.mode != Mode.HUMAN:
         with ownership.recorded(conversation, now=now, reason=why):
             conversation.status = Status.WAITING
@@ -55,8 +60,9 @@ def take_over(conversation: Conversation, *, agent: User, now: datetime) -> Conv
 
     Raises Conflict where another agent was quicker.
     """
-    _stop_writing(conversation, now)
-    _lock_for(conversation, agent)
+    _silence(conversation, now)
+    if conversation.mode == Mode.HUMAN and conversation.assignee_id not in {None, agent.pk}:
+        raise Conflict(f"{conversation.assignee} already took this conversation.")
     conversation.assignee = agent
     conversation.save(update_fields=["assignee"])
     with ownership.recorded(conversation, now=now, reason=HandoffReason.AGENT, actor=agent):
@@ -67,6 +73,7 @@ def take_over(conversation: Conversation, *, agent: User, now: datetime) -> Conv
 
 def hand_back(conversation: Conversation, *, now: datetime, agent: User | None = None) -> Conversation:
     """The AI answers again."""
+    ownership.hold(conversation)
     conversation.assignee = None
     conversation.save(update_fields=["assignee"])
     _give_back(conversation, now, agent)
@@ -75,7 +82,7 @@ def hand_back(conversation: Conversation, *, now: datetime, agent: User | None =
 
 def take_seat(conversation: Conversation, *, socket_id: UUID, name: str, now: datetime) -> AgentSeat:
     """An agent's socket joined; the caller may not hold the conversation's row yet."""
-    _stop_writing(conversation, now)
+    _silence(conversation, now)
     seat: AgentSeat = AgentSeat.objects.create(
         business_id=conversation.business_id,
         conversation=conversation,
@@ -134,22 +141,42 @@ def _turn_human(conversation: Conversation) -> Conversation:
     return conversation
 
 
-def _stop_writing(conversation: Conversation, now: datetime) -> None:
-    """Comes before anything that locks the conversation's row: a job that ends locks the job first too."""
-    if conversation.last_job_id is None:
-        return
-    jobs = Job.objects.filter(business_id=conversation.business_id, pk=conversation.last_job_id)
-    for job in jobs.live():
-        cancel_job(job=job, now=now)
+def _silence(conversation: Conversation, now: datetime) -> None:
+    """Stops every answer that is being written and holds the row, so that none is written once a human owns it.
+
+    A job that ends locks itself first and its conversation then, so jobs are cancelled before the row is held. What
+    was asked between the two makes it let go of the row and begin again. Raises Conflict where that never ends.
+    """
+    for _attempt in range(MOST_ATTEMPTS):
+        for job in _answers(conversation):
+            cancel_job(job=job, now=now)
+        if _holds_silent(conversation):
+            return
+    raise Conflict("The visitor is writing. Try again.")
 
 
-def _lock_for(conversation: Conversation, agent: User) -> None:
-    """The row, so that of two agents who press at once one is told who was quicker."""
-    locked = Conversation.objects.for_business(conversation.business_id).select_for_update(of=("self",))
-    now_there = locked.select_related("assignee").get(pk=conversation.pk)
-    if now_there.mode == Mode.HUMAN and now_there.assignee_id not in {None, agent.pk}:
-        raise Conflict(f"{now_there.assignee} already took this conversation.")
-    conversation.mode, conversation.status = now_there.mode, now_there.status
+def _holds_silent(conversation: Conversation) -> bool:
+    """Whether the row is held and nothing is being written; what is rolled back lets go of the row."""
+    with transaction.atomic():
+        ownership.hold(conversation)
+        if not _answers(conversation).exists():
+            return True
+        transaction.set_rollback(True)
+    return False
+
+
+def _answers(conversation: Conversation) -> JobQuerySet:
+    """Those on their way; the live jobs of a business are few."""
+    jobs = Job.objects.filter(business_id=conversation.business_id, topic=conversation.topic, kind=JobKind.CHAT)
+    return jobs.live()
+
+
+def _give_back_if_deserted(conversation: Conversation, now: datetime) -> bool:
+    ownership.hold(conversation)
+    if conversation.mode == Mode.HUMAN and (conversation.assignee_id is not None or _has_fresh_seat(conversation, now)):
+        return False
+    _give_back(conversation, now)
+    return True
 
 
 def _give_back(conversation: Conversation, now: datetime, agent: User | None = None) -> None:

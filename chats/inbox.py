@@ -39,6 +39,7 @@ def hand_back(*, conversation: Conversation, agent: User, now: datetime) -> None
 
 def resolve(*, conversation: Conversation, agent: User, now: datetime) -> None:
     """Closes the conversation; the visitor's next message opens it again, and the AI answers that."""
+    ownership.hold(conversation)
     if conversation.mode == Mode.HUMAN:
         handoffs.hand_back(conversation, now=now, agent=agent)
     with ownership.recorded(conversation, now=now, actor=agent):
@@ -48,6 +49,10 @@ def resolve(*, conversation: Conversation, agent: User, now: datetime) -> None:
 
 
 def reopen(*, conversation: Conversation, agent: User, now: datetime) -> None:
+    """Nothing happens where it is open already."""
+    ownership.hold(conversation)
+    if conversation.status != Status.RESOLVED:
+        return
     with ownership.recorded(conversation, now=now, actor=agent):
         _set_status(conversation, Status.OPEN)
     _note(conversation, f"{agent} opened the conversation again.", now)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chats.channels import outbox
-from chats.choices import ChannelKind, HandoffReason, Role, Status
+from chats.choices import ChannelKind, HandoffReason, Owner, Role, Status
 from chats.desk import ownership
 from chats.grounding import check_answer
 from chats.guardrails import answers
@@ -86,7 +86,10 @@ def _keep_note(conversation: Conversation, job: Job, now: datetime) -> None:
             job=job,
         )
     )
-    if not was_cancelled and conversation.status == Status.OPEN:
+    if was_cancelled:
+        return
+    ownership.hold(conversation)
+    if conversation.owner == Owner.AI:
         conversation.handoff_reason = HandoffReason.FAILURE
         with ownership.recorded(conversation, now=now, reason=HandoffReason.FAILURE):
             if conversation.channel != ChannelKind.WIDGET:

@@ -297,10 +297,20 @@ def _save(conversation: Conversation, now: datetime) -> bool:
         rows.insert(conversation)
         webhooks.tell_of_conversation(Event.CONVERSATION_STARTED, conversation)
         return True
-    before = conversation.owner
-    if conversation.status == Status.RESOLVED:
+    if _write(conversation, now):
+        return True
+    ownership.hold(conversation)
+    return conversation.mode == Mode.AI and _write(conversation, now)
+
+
+def _write(conversation: Conversation, now: datetime) -> bool:
+    """False when somebody changed who owns it since it was read; a question opens what was resolved."""
+    before, read = conversation.owner, conversation.status
+    if read == Status.RESOLVED:
         conversation.status = Status.OPEN
-    unchanged = Conversation.objects.for_business(conversation.business_id).filter(pk=conversation.pk, mode=Mode.AI)
+    unchanged = Conversation.objects.for_business(conversation.business_id).filter(
+        pk=conversation.pk, mode=Mode.AI, status=read
+    )
     updated = unchanged.update(
         last_job_id=conversation.last_job_id,
         snippet=conversation.snippet,
