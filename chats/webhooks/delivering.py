@@ -115,7 +115,10 @@ def _note(delivery: WebhookDelivery, outcome: Outcome, now: datetime) -> None:
     else:
         told |= {"next_attempt_at": now + RETRIES[delivery.attempts - 1]}
     same_try = WebhookDelivery.objects.filter(
-        pk=delivery.pk, state=DeliveryState.PENDING, attempts=delivery.attempts, next_attempt_at=delivery.next_attempt_at
+        pk=delivery.pk,
+        state=DeliveryState.PENDING,
+        attempts=delivery.attempts,
+        next_attempt_at=delivery.next_attempt_at,
     )
     if same_try.update(**told) and not outcome.is_taken:
         _note_failure(delivery.endpoint_id, outcome, now)

@@ -20,7 +20,7 @@ def queue_due(*, now: datetime) -> int:
     due = WebhookDelivery.objects.filter(state=DeliveryState.PENDING, next_attempt_at__lte=now - GRACE)
     deliveries = list(due.order_by("next_attempt_at")[:BATCH])
     for delivery in deliveries:
-        outbox.send_soon(delivery)
+        outbox.send_soon(delivery.business_id, delivery.pk)
     return len(deliveries)
 
 

@@ -6,17 +6,26 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.recent import RecentAnswers
-from chats.models import WebhookDelivery, WebhookEndpoint, WebhookMessage
+from chats.models import WebhookEndpoint, WebhookMessage
 from chats.webhooks import tasks
 
 Subscriptions = Sequence[tuple[int, frozenset[str]]]
 
 REMEMBERED_S: Final = 2.0
 REMEMBERED: Final = 10_000
+
+# The endpoints are held until the commit: one that is deleted meanwhile must not undo what a visitor has done.
+DELIVERIES: Final = """
+INSERT INTO chats_webhookdelivery (business_id, message_id, endpoint_id, state, attempts, next_attempt_at, excerpt)
+SELECT e.business_id, %(message)s, e.id, 'pending', 0, %(now)s, ''
+FROM chats_webhookendpoint e WHERE e.business_id = %(business)s AND e.id = ANY (%(ids)s)
+FOR KEY SHARE OF e
+RETURNING id
+"""
 
 _subscriptions: RecentAnswers[Subscriptions] = RecentAnswers(REMEMBERED_S, REMEMBERED)
 
@@ -35,25 +44,18 @@ def post(
     message: WebhookMessage = WebhookMessage.objects.create(
         business_id=business_id, event=event, data=dict(data), created_at=now
     )
-    deliveries = WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(business_id=business_id, message=message, endpoint_id=endpoint_id, next_attempt_at=now)
-        for endpoint_id in _still_there(business_id, endpoint_ids)
-    )
-    for delivery in deliveries:
-        send_soon(delivery)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            DELIVERIES, {"message": message.pk, "business": business_id, "ids": list(endpoint_ids), "now": now}
+        )
+        for (delivery_id,) in cursor.fetchall():
+            send_soon(business_id, delivery_id)
     return message
 
 
-def _still_there(business_id: int, endpoint_ids: Sequence[int]) -> Sequence[int]:
-    """Held until the commit: an endpoint that is deleted meanwhile must not undo what a visitor has done."""
-    endpoints = WebhookEndpoint.objects.for_business(business_id).filter(pk__in=endpoint_ids)
-    return list(endpoints.select_for_update(key=True, no_key=True).values_list("pk", flat=True))
-
-
-def send_soon(delivery: WebhookDelivery) -> None:
+def send_soon(business_id: int, delivery_id: int) -> None:
     """Queues it when the transaction commits; what RQ loses, the dispatcher finds again."""
-    business_id, pk = delivery.business_id, delivery.pk
-    transaction.on_commit(lambda: tasks.deliver.enqueue(business_id=business_id, delivery_id=pk), robust=True)
+    transaction.on_commit(lambda: tasks.deliver.enqueue(business_id=business_id, delivery_id=delivery_id), robust=True)
 
 
 def forget_subscriptions() -> None:

@@ -69,7 +69,7 @@ def replay(*, delivery: WebhookDelivery, now: datetime) -> None:
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
         state=DeliveryState.PENDING, attempts=0, next_attempt_at=now, finished_at=None
     )
-    outbox.send_soon(delivery)
+    outbox.send_soon(delivery.business_id, delivery.pk)
 
 
 def tell_of_conversation(event: Event, conversation: Conversation) -> None:

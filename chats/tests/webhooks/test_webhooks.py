@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -165,3 +165,29 @@ def test_an_address_inside_our_own_network_is_never_called(
     deliver_all()
     assert receiver.taken == []
     assert deliveries()[0].excerpt == "the address is not public"
+
+
+def test_an_endpoint_that_was_just_deleted_undoes_nothing(visitor: Caller, bot: Bot, secret: str) -> None:
+    visitor.asked("Hello")
+    with platform_scope():
+        WebhookEndpoint.objects.all().delete()
+    visitor.asked("Still there?")
+    with business_scope(bot.business_id):
+        connection.check_constraints()
+    assert deliveries() == []
+
+
+def test_a_try_that_comes_back_late_changes_nothing_that_was_done_meanwhile(
+    bot: Bot, receiver: Receiver, secret: str
+) -> None:
+    ping(bot)
+    (delivery,) = deliveries()
+    with platform_scope():
+        claimed = delivering._claim(delivery.pk, timezone.now())
+        assert claimed is not None
+        services.replay(delivery=claimed, now=timezone.now())
+        WebhookEndpoint.objects.update(is_active=False, disabled_reason="By staff.")
+        delivering._note(claimed, delivering.Outcome(500, 3, "late"), timezone.now())
+        assert WebhookDelivery.objects.get().attempts == 0
+        delivering._note_failure(claimed.endpoint_id, delivering.Outcome(410, 3, "gone"), timezone.now())
+    assert (endpoint_of(bot).is_active, endpoint_of(bot).disabled_reason) == (False, "By staff.")
