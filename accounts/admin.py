@@ -270,7 +270,16 @@ class ApiKeyAdmin(TenantModelAdmin[ApiKey]):
     form = ApiKeyForm
     view_right = Right.MANAGE
     delete_right = None
-    list_display = ["name", "shown_kind", "shown_prefix", "business", "state", "last_used_at", "created_at"]
+    list_display = [
+        "name",
+        "shown_kind",
+        "shown_scopes",
+        "shown_prefix",
+        "business",
+        "state",
+        "last_used_at",
+        "created_at",
+    ]
     list_filter = [("kind", ChoicesDropdownFilter), KeyStateFilter, "business"]
     list_select_related = ["business"]
     search_fields = ["name", "prefix"]
@@ -280,9 +289,11 @@ class ApiKeyAdmin(TenantModelAdmin[ApiKey]):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         if obj is None:
-            fields = ["business", "kind", "name", "allowed_origins", "expires_at"]
+            fields = ["business", "kind", "name", "allowed_origins", "scopes", "expires_at"]
             return self.for_user(request, [(None, {"fields": fields})])
-        editable = ["name", "allowed_origins"] if obj.kind == KeyKind.PUBLISHABLE else ["name"]
+        editable = {KeyKind.PUBLISHABLE: ["name", "allowed_origins"], KeyKind.SECRET: ["name", "scopes"]}.get(
+            KeyKind(obj.kind), ["name"]
+        )
         dates = ["expires_at", "created_at", "created_by", "last_used_at", "revoked_at"]
         fields = ["business", "shown_kind", "shown_prefix", *editable]
         return self.for_user(request, [(None, {"fields": fields}), (_("Dates"), {"fields": dates})])
@@ -302,6 +313,7 @@ class ApiKeyAdmin(TenantModelAdmin[ApiKey]):
             kind=KeyKind(obj.kind),
             name=obj.name,
             allowed_origins=obj.allowed_origins,
+            scopes=obj.scopes,
             expires_at=obj.expires_at,
         )
         become(obj, key)
@@ -340,6 +352,12 @@ class ApiKeyAdmin(TenantModelAdmin[ApiKey]):
     @column(description=_("kind"), ordering="kind")
     def shown_kind(self, key: ApiKey) -> str:
         return str(KeyKind(key.kind).label)
+
+    @column(description=_("may"))
+    def shown_scopes(self, key: ApiKey) -> str:
+        if key.kind != KeyKind.SECRET:
+            return "–"
+        return ", ".join(key.scopes) or str(_("everything"))
 
     @column(description=_("begins with"), ordering="prefix")
     def shown_prefix(self, key: ApiKey) -> SafeString:

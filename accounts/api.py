@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import JwtAuthentication, KeyAuthentication, StaffSessionAuthentication
+from accounts.choices import KeyScope
 from accounts.permissions import HasAllowedKind
 from accounts.principals import Principal, PrincipalKind, visible_business_ids
 from accounts.tenancy import business_scope, no_scope, platform_scope, undoable
@@ -36,6 +37,8 @@ def scope_of(principal: Principal | None) -> AbstractContextManager[None]:
 class ScopedAPIView(APIView):
     """A view that nobody may use until it names `allowed_kinds` or sets `allow_anonymous`.
 
+    A secret key that was narrowed reaches only views of its `key_scope`s.
+
     A bad credential is refused even where none is needed. The handler runs in one transaction under the scope of its
     principal, which is rolled back when the handler raises or answers with an error. Authentication, permissions and
     throttles run before it, outside the transaction.
@@ -43,6 +46,7 @@ class ScopedAPIView(APIView):
 
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset()
     allow_anonymous: ClassVar[bool] = False
+    key_scope: ClassVar[KeyScope | None] = None
     authentication_classes = (KeyAuthentication, JwtAuthentication)
     permission_classes = (HasAllowedKind,)
 

@@ -22,6 +22,14 @@ class KeyKind(models.TextChoices):
     MINER = "miner", _("Miner")
 
 
+class KeyScope(models.TextChoices):
+    """What a secret key may be narrowed to."""
+
+    CHAT = "chat", _("Chat: ask, read and follow conversations")
+    KNOWLEDGE = "knowledge", _("Knowledge: sources, uploads, training")
+    V1 = "v1", _("OpenAI's API under /v1")
+
+
 BUSINESS_KEY_KINDS = (KeyKind.PUBLISHABLE, KeyKind.SECRET, KeyKind.CLIENT)
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelect2Widget,
     UnfoldAdminSelectWidget,
@@ -17,7 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts.choices import BUSINESS_KEY_KINDS, KeyKind, Role
+from accounts.choices import BUSINESS_KEY_KINDS, KeyKind, KeyScope, Role
 from accounts.models import ApiKey, Business, Invitation, JwtIssuer, Membership, User
 from accounts.permissions import Right, has_right
 from accounts.services import checked_origins
@@ -77,9 +78,17 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         ),
     )
 
+    scopes = forms.MultipleChoiceField(
+        label=_("May"),
+        required=False,
+        choices=KeyScope.choices,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=_("Secret keys only: what it may be used for. None chosen: everything."),
+    )
+
     class Meta:
         model = ApiKey
-        fields = ["business", "kind", "name", "allowed_origins", "expires_at"]
+        fields = ["business", "kind", "name", "allowed_origins", "scopes", "expires_at"]
         widgets = {"kind": UnfoldAdminSelectWidget(choices=[(kind.value, kind.label) for kind in BUSINESS_KEY_KINDS])}
 
     def clean(self) -> dict[str, Any]:
@@ -87,6 +96,8 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         kind = data.get("kind") or self.instance.kind
         if kind and "allowed_origins" in data:
             data["allowed_origins"] = self._checked_origins(KeyKind(kind), data["allowed_origins"])
+        if kind and kind != KeyKind.SECRET and data.get("scopes"):
+            self.add_error("scopes", _("Only secret keys are narrowed; the others are narrow already."))
         return data
 
     def _checked_origins(self, kind: KeyKind, origins: list[str]) -> list[str]:

@@ -212,6 +212,13 @@ class ApiKey(TenantModel):
         blank=True,
         help_text=_("Pages that may use a publishable key, one per line, such as https://shop.example."),
     )
+    scopes = ArrayField(
+        models.CharField(max_length=16),
+        verbose_name=_("may"),
+        default=list,
+        blank=True,
+        help_text=_("What a secret key may be used for. None chosen: everything."),
+    )
     created_by = models.ForeignKey(
         User,
         on_delete=models.SET_NULL,
@@ -236,6 +243,7 @@ class ApiKey(TenantModel):
             models.CheckConstraint(
                 name="api_key_kind_is_held_by_businesses", condition=Q(kind__in=["publishable", "secret", "client"])
             ),
+            models.CheckConstraint(name="api_key_with_scopes_is_secret", condition=Q(kind="secret") | Q(scopes=[])),
             models.CheckConstraint(
                 name="api_key_with_origins_is_publishable",
                 condition=Q(kind="publishable") | Q(allowed_origins=[]),

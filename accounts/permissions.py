@@ -12,10 +12,6 @@ from accounts.choices import Role
 from accounts.models import User
 from accounts.principals import Principal
 
-if TYPE_CHECKING:
-    # DRF's views import this module, as the settings name it.
-    from rest_framework.views import APIView
-
 if TYPE_CHECKING:  # DRF's settings import this module while `rest_framework.views` is being imported.
     from rest_framework.views import APIView
 
@@ -59,10 +55,10 @@ def businesses_with(user: User, right: Right) -> tuple[int, ...] | None:
 
 
 class HasAllowedKind(BasePermission):
-    """Lets in the kinds of principals that a view names; a view that names none lets nobody in."""
+    """Lets in the kinds of principals that a view names, with keys that reach it; naming none lets nobody in."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: object = request.user
         if not isinstance(user, Principal):
             return getattr(view, "allow_anonymous", False) is True
-        return user.kind in getattr(view, "allowed_kinds", ())
+        return user.kind in getattr(view, "allowed_kinds", ()) and user.may(getattr(view, "key_scope", None))

@@ -40,6 +40,7 @@ class Principal:
     key_id: int | None = None
     claims: Mapping[str, object] = field(default_factory=dict)
     allowed_origins: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
     business_ids: tuple[int, ...] = ()
     user_id: int | None = None
     label: str = ""
@@ -47,6 +48,10 @@ class Principal:
     is_authenticated = True
     is_anonymous = False
     is_active = True
+
+    def may(self, scope: str | None) -> bool:
+        """Whether a key that was narrowed reaches this; one that was not reaches everything of its kind."""
+        return not self.scopes or scope in self.scopes
 
     @property
     def pk(self) -> str:

@@ -90,5 +90,6 @@ def principal_of(key: ApiKey) -> Principal:
         business_id=key.business_id,
         key_id=key.pk,
         allowed_origins=tuple(key.allowed_origins),
+        scopes=tuple(key.scopes),
         label=str(key),
     )

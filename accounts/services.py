@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.audit import Actor, record_audit
-from accounts.choices import BUSINESS_KEY_KINDS, AuditAction, KeyKind, Role
+from accounts.choices import BUSINESS_KEY_KINDS, AuditAction, KeyKind, KeyScope, Role
 from accounts.keys import new_key, random_text
 from accounts.models import ApiKey, Business, Invitation, Membership, User
 from accounts.origins import forget_served_origins, normalise_origin
@@ -200,6 +200,7 @@ def issue_api_key(
     kind: KeyKind,
     name: str,
     allowed_origins: Iterable[str] = (),
+    scopes: Iterable[str] = (),
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A key and its text, which is shown now or never."""
@@ -215,12 +216,18 @@ def issue_api_key(
             prefix=made.prefix,
             digest=made.digest,
             allowed_origins=checked_origins(kind, allowed_origins),
+            scopes=checked_scopes(kind, scopes),
             expires_at=expires_at,
             created_by=actor if isinstance(actor, User) else None,
         )
         _check(key)
         key.save()
-        _record(actor, AuditAction.CREATED, key, {"kind": kind, "allowed_origins": key.allowed_origins})
+        _record(
+            actor,
+            AuditAction.CREATED,
+            key,
+            {"kind": kind, "allowed_origins": key.allowed_origins, "scopes": key.scopes},
+        )
         transaction.on_commit(forget_keys)
     return key, made.plain
 
@@ -249,6 +256,16 @@ def revoke_api_key(*, actor: Actor, key: ApiKey, now: datetime | None = None) ->
             transaction.on_commit(forget_keys)
         key.refresh_from_db()
     return key
+
+
+def checked_scopes(kind: KeyKind, scopes: Iterable[str]) -> list[str]:
+    """Raises InvalidRequest for a scope that there is not, and for a key that has none."""
+    chosen = sorted(set(scopes))
+    if chosen and kind != KeyKind.SECRET:
+        raise InvalidRequest({"scopes": ["Only secret keys are narrowed; the others are narrow already."]})
+    if not set(chosen) <= set(KeyScope.values):
+        raise InvalidRequest({"scopes": ["There is no such scope."]})
+    return chosen
 
 
 def checked_origins(kind: KeyKind, origins: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 
 from accounts.api import scope_of
+from accounts.choices import KeyScope
 from accounts.headers import Credentials, principal_from_headers
 from accounts.origins import some_live_key_serves
 from accounts.principals import Principal
@@ -110,7 +111,7 @@ def _open_as_principal(credentials: Credentials, session_id: UUID) -> tuple[Pass
     principal = principal_from_headers(credentials)
     if principal is None:
         raise NotAuthenticated
-    if principal.kind not in CHAT_KINDS:
+    if principal.kind not in CHAT_KINDS or not principal.may(KeyScope.CHAT):
         raise Forbidden
     with scope_of(principal):
         conversation = services.open_stream(caller=services.Caller(principal), session_id=session_id)

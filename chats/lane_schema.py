@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import ScopedAPIView
+from accounts.choices import KeyScope
 from accounts.principals import PrincipalKind
 from chats.views import SESSION_HEADER
 from mia.lib.errors import NotFound
@@ -39,6 +40,7 @@ class EventStreamView(ScopedAPIView):
     """Everything that happens in a conversation, as it happens."""
 
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset({PrincipalKind.SECRET, PrincipalKind.DASHBOARD})
+    key_scope: ClassVar[KeyScope | None] = KeyScope.CHAT
 
     @extend_schema(
         operation_id="chat_events",

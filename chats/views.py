@@ -14,6 +14,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from accounts.api import ScopedAPIView
+from accounts.choices import KeyScope
 from accounts.principals import Principal, PrincipalKind
 from chats import admission, serializers, services
 from chats.access import CHAT_KINDS
@@ -49,6 +50,7 @@ class ChatAPIView(ScopedAPIView):
     """A view for whoever may speak in a business's chats."""
 
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = CHAT_KINDS
+    key_scope: ClassVar[KeyScope | None] = KeyScope.CHAT
     throttle_classes = (KeyThrottle,)
 
     def caller(self, token: str | None = None) -> services.Caller:

@@ -17,6 +17,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from accounts.api import ScopedAPIView
+from accounts.choices import KeyScope
 from accounts.principals import Principal, PrincipalKind
 from accounts.tenancy import platform_scope
 from knowledge import serializers, services
@@ -52,6 +53,7 @@ class TrainingAPIView(ScopedAPIView):
     """A view for a business's own server and dashboard; tokens that the dashboard gave to people are not enough."""
 
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset({PrincipalKind.SECRET, PrincipalKind.DASHBOARD})
+    key_scope: ClassVar[KeyScope | None] = KeyScope.KNOWLEDGE
     throttle_classes = (TrainingThrottle,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

@@ -25,12 +25,13 @@ ERROR_SCHEMA: Schema = {
         "timestamp": {"type": "string", "format": "date-time"},
     },
 }
+LANE_OPERATIONS = (*MINER_OPERATIONS, *CHAT_OPERATIONS)
 METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 
 
 def add_hot_lane(endpoints: list[Endpoint], **_options: Any) -> list[Endpoint]:
     """PREPROCESSING_HOOKS: the native endpoints, which no URL resolver knows."""
-    return [*endpoints, *lane_schema.endpoints([*MINER_OPERATIONS, *CHAT_OPERATIONS])]
+    return [*endpoints, *lane_schema.endpoints(LANE_OPERATIONS)]
 
 
 def add_error_responses(result: Schema, **_options: Any) -> Schema:

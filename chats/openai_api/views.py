@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import ScopedAPIView
+from accounts.choices import KeyScope
 from accounts.models import Business
 from accounts.principals import Principal, PrincipalKind
 from chats.openai_api import catalogue, completions, embeddings, serializers
@@ -22,6 +23,7 @@ class OpenAIView(ScopedAPIView):
     """A view for programs that hold a key of a business, with errors in OpenAI's shape as well."""
 
     allowed_kinds: ClassVar[frozenset[PrincipalKind]] = frozenset({PrincipalKind.SECRET, PrincipalKind.CLIENT})
+    key_scope: ClassVar[KeyScope | None] = KeyScope.V1
     throttle_classes = (KeyThrottle,)
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -75,6 +75,7 @@ SHAPES: dict[str, Shape] = {
     "accounts.Membership.user": lambda owner: owner.people[-1],
     "accounts.ApiKey.expires_at": lambda owner: None,
     "accounts.ApiKey.revoked_at": lambda owner: None,
+    "accounts.ApiKey.scopes": lambda owner: [],
     "accounts.JwtIssuer.jwks_url": lambda owner: "",
     "accounts.Invitation.accepted_at": lambda owner: None,
     # A file, so that it can be finalised; a removal, so that it stands in the way of no training.
