@@ -17,6 +17,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from chats.admittance import in_thread
+from chats.choices import Mode
 from chats.events import Event, outgoing
 from chats.guardrails.answers import guard_of, stop_leak
 from chats.guardrails.leaks import Guard
@@ -213,6 +214,8 @@ class Follower:
         entry = entry_of_event(event)
         if answer.is_over or kind == "tool_call":  # a call is told with the end, of which it is a part
             return []
+        if entry is not None and self._mode == Mode.HUMAN:
+            return []  # Late words of an answer that was cancelled when a person took over.
         if kind == "started":
             return _start(answer, job_id, int(event["attempt"]), str(event.get("model") or ""))
         screen = answer.screen = answer.screen or Screen(guard=self._guard)

@@ -18,7 +18,7 @@ from chats.tests.streams import answer, cancel, in_thread, run, stream, take_job
 from mia.lib.redis import async_redis
 from miners.hub import hub
 from miners.models import Job
-from miners.streams import stream_key
+from miners.streams import publish, stream_key
 from miners.tests.factories import make_miner
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -307,6 +307,26 @@ def test_words_of_an_agent_and_the_change_of_mode_reach_the_visitor(visitor: Cal
             assert (await reader.next("mode")).data["mode"] == "human"
             message = (await reader.next("message")).data
             assert (message["role"], message["content"], message["name"]) == ("agent", "Bob hier.", "Bob")
+
+    run(scenario)
+
+
+def test_no_word_of_the_ai_comes_after_a_person_took_over(visitor: Caller) -> None:
+    _, key = make_miner()
+    reply = visitor.asked()
+
+    async def scenario() -> None:
+        async with stream(reply["stream_url"]) as reader:
+            await reader.next("queued")
+            offer = await take_job(key)
+            await write(key, offer, ANSWER[0])
+            await reader.next("delta")
+            late = {"type": "delta", "job_id": reply["job_id"], "attempt": 1, "offset": len(ANSWER[0]), "text": "late"}
+            await in_thread(publish)(f"conversation:{reply['session_id']}", {"type": "mode", "mode": "human"})
+            await in_thread(publish)(f"conversation:{reply['session_id']}", late)
+            await in_thread(publish)(f"conversation:{reply['session_id']}", {"type": "typing", "role": "agent"})
+            await reader.next("typing")
+            assert reader.kinds[-2:] == ["mode", "typing"]
 
     run(scenario)
 
