@@ -59,6 +59,7 @@ def _support(user: User) -> Group:
     return _group(
         _("Support"),
         _item(_("Overview"), "space_dashboard", "admin:index"),
+        _item(_("Analytics"), "query_stats", "admin:analytics"),
         _with_badge(_item(_("Conversations"), "forum", "admin:chats_conversation_changelist"), waiting, "warning"),
         _item(_("Canned replies"), "quickreply", "admin:chats_cannedreply_changelist"),
         _item(_("Tags"), "sell", "admin:chats_tag_changelist"),

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.dataclasses import SearchResult
 
+from mia.admin.analytics import analytics_page
 from mia.admin.menu import navigation
 from miners.admin_live import live_page
 
@@ -41,6 +42,7 @@ class MiaAdminSite(UnfoldAdminSite):
 
     def extra_urls(self) -> list[URLPattern]:
         return [
+            path("analytics/", self.admin_view(analytics_page), name="analytics"),
             path("network/live/", self.admin_view(live_page), name="network_live"),
             path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(no_such_page), name="view_on_site"),
         ]
