@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from mia.lib.redis import sync_redis
@@ -19,7 +18,6 @@ from mia.tests.sweep.asgi import Answer, call
 from mia.tests.sweep.identities import Identity, field_values, identities, ids_of, ids_of_miner, link_names
 from mia.tests.sweep.judge import Judge
 from mia.tests.sweep.world import World
-from miners.models import Miner
 
 Json = dict[str, Any]
 
@@ -257,7 +255,6 @@ class ApiSweep:
     async def visit(self, operation: Operation, identity: Identity) -> None:
         """All probes of one operation by one identity."""
         forget_limits()
-        await keep_online()
         what = f"{identity.name}: {operation.method.upper()} {operation.path}"
         before = self.judge.watch.everything() if operation.is_safe else {}
         own = self.own_ids(identity)
@@ -269,8 +266,6 @@ class ApiSweep:
             self.probes(operation, identity, own, was_let_in=answer.status < 400), AT_ONCE if operation.is_safe else 1
         ):
             forget_limits()
-            if not operation.is_safe:
-                await keep_online()
             for probe, reply in zip(
                 probes, await asyncio.gather(*(self.send(probe, identity) for probe in probes)), strict=True
             ):
@@ -429,11 +424,6 @@ def batched(probes: Iterable[Probe], size: int) -> Iterator[list[Probe]]:
 
 def differing_tables(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return sorted(table for table in before if before[table] != after.get(table))
-
-
-async def keep_online() -> None:
-    """The sweep takes longer than miners may be silent; and the one that it plays is soon caught forging."""
-    await Miner.objects.aupdate(last_active=timezone.now())
 
 
 def forget_limits() -> None:

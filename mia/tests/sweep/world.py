@@ -286,6 +286,8 @@ def make_world() -> World:
 def _make_world() -> World:
     miner, miner_key = make_miner(name="miner-a", slots=8, slots_free=8)
     other_miner, _ = make_miner(name="miner-m")
+    # Somebody who could answer programs, all the while the sweep takes.
+    make_miner(name="miner-elsewhere", last_active=timezone.now() + timedelta(hours=1))
     mark_miner("M", other_miner)
     plant(Owner("M", rows={}), [EnrolmentToken])
     a, b = make_owner("A", other_miner), make_owner("B", other_miner)
