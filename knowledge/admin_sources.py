@@ -171,6 +171,8 @@ class SourceAdmin(NamedRowsMixin, ActionsModelAdmin[Source]):
                 services.give_to_bot(source=obj, bot_id=form.bot_id)
             if "text" in form.changed_data:
                 services.change_text(source=obj, requested_by=who, now=now)
+            elif "location" in form.changed_data:
+                services.change_address(source=obj)
             elif "refresh_hours" in form.changed_data:
                 services.change_interval(source=obj, now=now)
             return

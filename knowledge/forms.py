@@ -248,6 +248,28 @@ class TextChangeForm(ChangeForm):
         fields = ["title", "text"]
 
 
+class FileChangeForm(ChangeForm):
+    """A file that is there; where visitors can open it may be said, and citations then lead there."""
+
+    location = forms.URLField(
+        label=_("Where visitors find it"),
+        required=False,
+        max_length=MAX_URL_CHARS,
+        assume_scheme="https",
+        widget=UnfoldAdminURLInputWidget,
+        help_text=_("The file's address on your website. Citations lead there; left empty, they name the file only."),
+    )
+
+    class Meta(TitleForm.Meta):
+        fields = ["title", "location"]
+
+    def clean_location(self) -> str:
+        address: str = self.cleaned_data["location"]
+        if address and not address.startswith(("https://", "http://")):
+            raise forms.ValidationError(_("An address that begins with https:// or http://."))
+        return address
+
+
 class RefreshChangeForm(ChangeForm, RefreshForm):
     """A page that is there."""
 
@@ -269,6 +291,8 @@ def change_form_of(source: Source) -> type[ChangeForm]:
         return TextChangeForm
     if source.kind == SourceKind.SITEMAP:
         return WebsiteChangeForm
+    if source.kind == SourceKind.FILE:
+        return FileChangeForm
     return RefreshChangeForm if source.kind in FETCHED_KINDS else ChangeForm
 
 

@@ -106,7 +106,7 @@ class Desk:
             prepared = self._readers.prepare(content, name=name, declared=declared, title=title)
         except LoadError as error:
             return self._failed(document, str(error))
-        url = storage.public_url(file.storage_key) if file is not None else ""
+        url = address_of(source, file)
         return Reading(document, self.job_id, prepared, url=url, size_bytes=len(content))
 
     def _content(self, file: UploadedFile) -> bytes:
@@ -132,3 +132,8 @@ class Desk:
         return Reading(
             document, self.job_id, error=reason, is_gone=is_gone, is_temporary=is_temporary, is_skipped=is_skipped
         )
+
+
+def address_of(source: Source, file: UploadedFile | None) -> str:
+    """Where visitors may open what was uploaded: where its owner says, or in the bucket that is public."""
+    return source.location or (storage.public_url(file.storage_key) if file is not None else "")

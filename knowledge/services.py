@@ -13,7 +13,8 @@ from knowledge import cleaning, databases, sources, uploads
 from knowledge.bots import is_bot_of
 from knowledge.choices import SourceKind, TrainingKind
 from knowledge.errors import AlreadyTaught
-from knowledge.models import CuratedAnswer, Source, TrainingJob, UploadedFile
+from knowledge.models import CuratedAnswer, Document, Source, TrainingJob, UploadedFile
+from knowledge.reading import address_of
 from knowledge.storage import Ticket
 from knowledge.uploads import Announced
 from mia.lib.errors import InvalidRequest, NotFound
@@ -82,6 +83,13 @@ def change_interval(*, source: Source, now: datetime) -> None:
     source.note_look(checked_at or now)
     source.checked_at = checked_at
     source.save(update_fields=["next_refresh_at"])
+
+
+def change_address(*, source: Source) -> None:
+    """After it was said where visitors find an uploaded file: answers cite it there from now on."""
+    file = UploadedFile.objects.for_business(source.business_id).filter(source=source).first()
+    documents = Document.objects.for_business(source.business_id).filter(source=source)
+    documents.update(url=address_of(source, file))
 
 
 def delete_source(*, business_id: int, source_id: UUID, requested_by: str, now: datetime) -> TrainingJob:

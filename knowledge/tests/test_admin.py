@@ -14,6 +14,7 @@ from django.urls import reverse
 from accounts.models import Business, User
 from accounts.tenancy import business_scope
 from chats.tests.factories import BotFactory
+from knowledge.answering import Asked, ground
 from knowledge.models import CuratedAnswer, Embedding, ModelConfigVersion, Source, TrainingJob
 from knowledge.tests.factories import add_file, add_source, chunks, fresh, train
 
@@ -59,6 +60,21 @@ def test_a_file_is_added(owner: Client, business: Business) -> None:
     assert add(owner, business, "file", file=file).status_code == 302
     source = only(business)
     assert (source.kind, source.title, source.status) == ("file", "prices.csv", "queued_for_training")
+
+
+def test_citations_of_a_file_lead_to_where_its_owner_says(owner: Client, business: Business) -> None:
+    source = add_file(business, "returns.md", b"# Returns\n\nYou may return any bicycle within 30 days of delivery.")
+    train(business)
+    address = "https://shop.example/returns.pdf"
+    fields = {"title": source.title, "whom": f"every:{business.pk}", "location": address}
+    assert owner.post(f"{LIST}{source.pk}/change/", fields).status_code == 302
+    asked = Asked(business_id=business.pk, bot_id=None, question="How many days to return a bicycle?")
+    with business_scope(business.pk):
+        found = ground(asked)
+    assert found is not None
+    assert found.sources[0].url == address
+    refused = owner.post(f"{LIST}{source.pk}/change/", {**fields, "location": "javascript:alert(1)"})
+    assert refused.status_code == 200
 
 
 def test_a_program_called_pdf_is_refused_with_the_reason(owner: Client, business: Business) -> None:
