@@ -101,12 +101,12 @@ def _history(conversation: Conversation) -> list[ChatLog]:
 def _request(conversation: Conversation, bot: Bot, history: list[ChatLog], wish: Wish) -> JobRequest:
     said = next((log.message for log in reversed(history) if log.role == Role.USER), "")
     found = grounding.ground_words(bot, history, said, context="", may_refuse=False) if said else None
-    task = TASKS[wish].format(locale=bot.business.locale)
+    history, question = _divided(history, wish, bot.business.locale)
     max_tokens = DRAFT_TOKENS if wish == Wish.DRAFT else SUMMARY_TOKENS
     prompt = build_prompt(
         bot=bot,
         history=history,
-        question=[user_message(task)],
+        question=[user_message(question)],
         context="",
         max_tokens=max_tokens,
         sources=found.context if found is not None and wish == Wish.DRAFT else "",
@@ -126,6 +126,13 @@ def _request(conversation: Conversation, bot: Bot, history: list[ChatLog], wish:
         deadline=DEADLINE,
         stream=False,
     )
+
+
+def _divided(history: list[ChatLog], wish: Wish, locale: str) -> tuple[list[ChatLog], str]:
+    """The talk so far, and what is asked of the model: a draft is what it would answer the visitor itself."""
+    if wish == Wish.DRAFT and history[-1].role == Role.USER:
+        return history[:-1], history[-1].message
+    return history, TASKS[wish].format(locale=locale)
 
 
 def _masked(mask: Mask, request: JobRequest) -> JobRequest:
