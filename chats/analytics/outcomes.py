@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from django.db import connection
 
@@ -72,6 +73,7 @@ FROM chats_feedback f JOIN chats_chatlog l ON l.id = f.message_id JOIN chats_con
 WHERE c.business_id = %(business)s AND c.last_message_at >= %(since)s
   AND c.created_at >= %(since)s AND c.created_at < %(until)s
   AND (%(bot)s::bigint IS NULL OR c.bot_id = %(bot)s) AND (%(channel)s = '' OR c.channel = %(channel)s)
+  AND EXISTS (SELECT FROM chats_chatlog q WHERE q.conversation_id = c.id AND q.role = 'user')
 """
 
 
@@ -86,10 +88,11 @@ class Window:
     bot_id: int | None = None
     channel: str = ""
 
-    def before(self) -> Window:
-        """The window of the same length just before."""
-        length = self.until - self.since
-        return Window(self.business_id, self.since - length, self.since, self.zone, self.bot_id, self.channel)
+    def before(self, days: int) -> Window:
+        """The same hours so many days earlier, by the zone's clocks: today until ten beside yesterday until ten."""
+        zone, back = ZoneInfo(self.zone), timedelta(days=days)
+        since, until = (moment.astimezone(zone) - back for moment in (self.since, self.until))
+        return replace(self, since=since, until=until)
 
 
 @dataclass(frozen=True)

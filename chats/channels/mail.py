@@ -6,9 +6,11 @@ import email
 import imaplib
 import re
 from collections.abc import Iterable
+from email.errors import HeaderParseError
 from email.message import EmailMessage
 from email.policy import SMTP, default
 from email.utils import formatdate
+from hashlib import sha256
 from typing import Final, cast
 
 from chats.channels import mail_parts
@@ -16,6 +18,8 @@ from chats.channels.base import MOST_AT_ONCE, ChannelError, ChannelPort, Fetched
 from chats.channels.mail_servers import inbox, outbox
 
 MAX_BYTES: Final = 5_000_000
+# What `email` raises for headers that nobody should write, such as "From: a@[".
+STUMBLES: Final = (AttributeError, LookupError, TypeError, ValueError, AssertionError, RecursionError, HeaderParseError)
 NUMBER: Final = re.compile(rb"RFC822\.SIZE (\d+)")
 
 
@@ -54,8 +58,7 @@ class MailChannel(ChannelPort):
         size = NUMBER.search(_flat(server.uid("FETCH", str(uid), "(RFC822.SIZE)")[1]))
         is_large = size is not None and int(size.group(1)) > MAX_BYTES
         raw = _body(server.uid("FETCH", str(uid), "(BODY.PEEK[HEADER])" if is_large else "(BODY.PEEK[])")[1])
-        mail = email.message_from_bytes(raw, policy=default)
-        incoming = _incoming(mail, raw, uid, self.channel.address)
+        incoming = read_mail(raw, uid, self.channel.address)
         if is_large and not incoming.ignored:
             return Incoming(**{**vars(incoming), "text": "", "attachments": 1})
         return incoming
@@ -73,6 +76,14 @@ class MailChannel(ChannelPort):
             mail["Auto-Submitted"], mail["X-Auto-Response-Suppress"] = "auto-replied", "All"
         mail.set_content(message.text)
         return mail
+
+
+def read_mail(raw: bytes, uid: int, own_address: str) -> Incoming:
+    """A mail that Python's own reader stumbles over is put aside: it must not hold up those behind it."""
+    try:
+        return _incoming(email.message_from_bytes(raw, policy=default), raw, uid, own_address)
+    except STUMBLES:
+        return Incoming(f"<{sha256(raw).hexdigest()}@unreadable>", uid, ignored="it cannot be read")
 
 
 def _incoming(mail: EmailMessage, raw: bytes, uid: int, own_address: str) -> Incoming:

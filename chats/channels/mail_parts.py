@@ -8,10 +8,10 @@ from email.utils import parseaddr
 from hashlib import sha256
 from typing import Final, cast
 
-from mailparser_reply import EmailReplyParser
 from selectolax.lexbor import LexborHTMLParser
 
-LANGUAGES: Final = ["en", "de", "fr", "es", "it", "nl", "pl", "sv", "da", "cs", "ja"]
+from chats.channels.quotes import new_words
+
 OWN_HEADER: Final = "X-MIA-Channel"
 MOST_REFERENCES: Final = 50
 MACHINES: Final = re.compile(r"^(?:mailer-daemon|postmaster|no-?reply|do-?not-?reply|bounces?)\b", re.IGNORECASE)
@@ -65,9 +65,7 @@ def words_of(mail: EmailMessage) -> str:
     except (LookupError, ValueError, AssertionError):
         content = (cast("bytes | None", part.get_payload(decode=True)) or b"").decode(errors="replace")
     text = text_of_html(content) if part.get_content_type() == "text/html" else content
-    replies = EmailReplyParser(languages=LANGUAGES).read(text=text.replace("\x00", "").replace("\r\n", "\n")).replies
-    new = replies[0].body.strip() if replies else ""
-    return new or text.strip()
+    return new_words(text.replace("\x00", ""))
 
 
 def text_of_html(markup: str) -> str:

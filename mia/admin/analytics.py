@@ -109,7 +109,7 @@ def analytics_page(request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "bots": bots,
         "outcomes": found,
-        "tiles": tiles(found, outcomes_of(window.before())),
+        "tiles": tiles(found, outcomes_of(window.before(int(chosen.period)))),
         "bars": by_day(found, window),
         "reasons": [(_reason(name), number) for name, number in sorted(found.reasons.items())],
         "days": sorted(found.days.items(), reverse=True),

@@ -159,3 +159,10 @@ def test_the_page_shows_one_business_and_a_strangers_is_not_found(
     rows = list(csv.reader(io.StringIO(browser.get(address, {"csv": "1"}).content.decode())))
     assert (rows[0][:2], rows[1][1]) == (["day", "eligible"], "1")
     assert "No visitor wrote in this period" in browser.get(address, {"bot": bots[1].pk}).content.decode()
+
+
+def test_the_period_before_ends_at_the_same_time_of_day_also_when_clocks_change() -> None:
+    zone = ZoneInfo(ZONE)
+    since, until = datetime(2026, 3, 9, tzinfo=zone), datetime(2026, 3, 9, 10, tzinfo=zone)
+    before = Window(1, since, until, ZONE).before(7)
+    assert (before.since, before.until) == (datetime(2026, 3, 2, tzinfo=zone), datetime(2026, 3, 2, 10, tzinfo=zone))
